@@ -1,0 +1,357 @@
+"""Text to top-level statements, each parsed on its own, so that a key costs the statement it touches.
+
+A file is cut where a line starts a statement at column 0. A piece that parses alone is a statement of the file: the
+pieces of a valid file, each valid, concatenate to the file's own parse. Pieces are cached by their text, so that the
+next version of a file parses what changed and nothing else. A piece that does not parse loses its smallest broken
+region, and the rest of it is read.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from fuselight.source.lines import LineIndex, Span
+from fuselight.source.newer import newer_python_of
+
+_STATEMENT_START = re.compile(r"\n(?=[^\s#)\]}])(?!(?:else|elif|except|finally)\b)")
+_IDENTIFIER = re.compile(r"[^\W\d]\w*")
+_DECORATOR = "@"
+_MOST_ATTEMPTS = 40
+"""How often an open string or bracket is tried against what follows before it counts as half-typed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyntaxProblem:
+    """Why a piece is no Python. `line` counts from 0 in the piece, `column` from 0 in characters."""
+
+    message: str
+    line: int
+    column: int
+    newer_python: str | None = None
+    """The Python version that has the syntax met here, where it is newer than the running one."""
+
+
+@dataclass(slots=True, eq=False)
+class Statement:
+    """One top-level statement (or several that share a line), as it stands in any place of the file.
+
+    Line numbers of its nodes count from 1 in `text`. The same object serves every version of the file that holds
+    the same text; `of` keeps what later stages derive from it.
+    """
+
+    text: str
+    body: list[ast.stmt]
+    problem: SyntaxProblem | None = None
+    masked: frozenset[int] = frozenset()
+    """Lines (from 1) that were blanked because they did not parse."""
+    masked_words: frozenset[str] = frozenset()
+    """Every identifier that stood on the masked lines: it may mean anything."""
+    derived: dict[str, object] = field(default_factory=dict[str, object])
+    _lines: LineIndex | None = None
+
+    @property
+    def lines(self) -> LineIndex:
+        if self._lines is None:
+            self._lines = LineIndex(self.text)
+        return self._lines
+
+    def offset(self, line: int, column: int) -> int:
+        """Offset in `text` of `ast`'s line (from 1) and column (UTF-8 bytes)."""
+        lines = self.lines
+        start = lines.starts[line - 1]
+        if self.text.isascii():
+            return start + column
+        return start + len(lines.line_text(line - 1).encode()[:column].decode(errors="replace"))
+
+    def span(self, node: ast.expr | ast.stmt | ast.keyword | ast.arg) -> Span:
+        """Where `node` stands in `text`."""
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
+        return Span(
+            self.offset(node.lineno, node.col_offset),
+            self.offset(node.end_lineno, node.end_col_offset),
+        )
+
+    def source(self, node: ast.expr | ast.stmt | ast.keyword) -> str:
+        """The text of `node` as the user wrote it."""
+        span = self.span(node)
+        return self.text[span.start : span.end]
+
+    def is_masked(self, node: ast.stmt | ast.expr) -> bool:
+        """Whether a line of `node` was blanked."""
+        if not self.masked:
+            return False
+        assert node.end_lineno is not None
+        return any(node.lineno <= line <= node.end_lineno for line in self.masked)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A statement and where it starts in this version of the file."""
+
+    statement: Statement
+    start: int
+
+
+class StatementCache:
+    """Statements by their text, shared by the versions of a file.
+
+    `parses` counts calls of `ast.parse`: what tests assert about the work done.
+    """
+
+    def __init__(self) -> None:
+        self._statements: dict[str, Statement] = {}
+        self._incomplete: set[str] = set()
+        self._whole: dict[str, str] = {}
+        self._fresh = True
+        self.parses = 0
+
+    def split(self, text: str) -> list[Placed]:
+        """The top-level statements of `text`, in order. Together their texts are `text`, but for a byte-order mark."""
+        placed = self._split(text)
+        if self._fresh:
+            self._fresh = False
+            if any(part.statement.problem is not None for part in placed) and self._learn_boundaries(text):
+                placed = self._split(text)
+        return placed
+
+    def _learn_boundaries(self, text: str) -> bool:
+        """Take the boundaries from a parse of the whole `text`; False where it is no Python.
+
+        What is cut at column 0 and tried piece by piece can miss a long string that holds code. That costs one
+        parse of the file, when it is opened.
+        """
+        first = 1 if text.startswith("\ufeff") else 0
+        try:
+            body = self._tree(text[first:])
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return False
+        lines = LineIndex(text)
+        starts = sorted({_first_line(statement) for statement in body})
+        ends = [lines.starts[line - 1] for line in starts[1:]] + [len(text)]
+        pieces = list(_pieces(text))
+        for number, (line, end) in enumerate(zip(starts, ends, strict=True)):
+            start = first if number == 0 else lines.starts[line - 1]
+            whole = text[start:end]
+            if (start, end) in pieces:
+                continue
+            parsed = self._parse(whole)
+            if isinstance(parsed, Statement):
+                self._statements[whole] = parsed
+                self._whole.update((text[start:stop], whole) for begin, stop in pieces if begin == start)
+        return True
+
+    def _split(self, text: str) -> list[Placed]:
+        pieces = list(_pieces(text))
+        placed: list[Placed] = []
+        kept: dict[str, Statement] = {}
+        at = 0
+        while at < len(pieces):
+            start, end = pieces[at]
+            piece = text[start:end]
+            statement = self._statements.get(piece)
+            following = at + 1
+            if statement is None or statement.problem is not None:
+                joined = self._extended(text, pieces, at)
+                if joined is not None:
+                    statement, following = joined
+                elif statement is None:
+                    statement = self._broken(piece)
+            kept[statement.text] = statement
+            placed.append(Placed(statement, start))
+            at = following
+        self._statements = kept
+        if len(self._incomplete) > 4096:
+            self._incomplete.clear()
+        return placed
+
+    def _extended(self, text: str, pieces: list[tuple[int, int]], at: int) -> tuple[Statement, int] | None:
+        """The statement that starts at piece `at`, taking in later pieces while a string or bracket stays open."""
+        start, end = pieces[at]
+        piece = text[start:end]
+        whole = self._whole.get(piece)
+        if whole is not None and whole in self._statements and text.startswith(whole, start):
+            return self._statements[whole], bisect_left(pieces, (start + len(whole), 0))
+        if piece not in self._incomplete:
+            parsed = self._parse(piece)
+            if isinstance(parsed, Statement):
+                return parsed, at + 1
+            closing = _what_closes(parsed, piece)
+            if not closing:
+                return None
+            self._incomplete.add(piece)
+        else:
+            closing = ("",)
+        attempts = 0
+        for following in range(at + 1, len(pieces)):
+            part = text[pieces[following][0] : pieces[following][1]]
+            if not any(mark in part for mark in closing):
+                continue
+            joined = text[start : pieces[following][1]]
+            known = self._statements.get(joined)
+            if known is not None:
+                return known, following + 1
+            if joined in self._incomplete:
+                continue
+            parsed = self._parse(joined)
+            if isinstance(parsed, Statement):
+                return parsed, following + 1
+            closing = _what_closes(parsed, joined) or closing
+            self._incomplete.add(joined)
+            attempts += 1
+            if attempts == _MOST_ATTEMPTS:
+                return None
+        return None
+
+    def _parse(self, piece: str) -> Statement | SyntaxError:
+        try:
+            return Statement(piece, self._tree(piece))
+        except SyntaxError as error:
+            return error
+        except (ValueError, RecursionError, MemoryError) as error:
+            return SyntaxError(str(error) or type(error).__name__, ("", 1, 1, ""))
+
+    def _tree(self, piece: str) -> list[ast.stmt]:
+        self.parses += 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the user's `"\d"` is not ours to warn about
+            return ast.parse(piece).body
+
+    def _broken(self, piece: str) -> Statement:
+        """`piece` with its smallest broken region masked."""
+        error = self._parse(piece)
+        assert isinstance(error, SyntaxError)
+        problem = _problem(error, piece)
+        lines = piece.split("\n")
+        masked: set[int] = set()
+        for _ in range(4):
+            at = min(max((error.lineno or 1) - 1, 0), len(lines) - 1)
+            for region in _regions(lines, at):
+                result = self._parse(_blanked(lines, masked | region, "pass"))
+                if isinstance(result, SyntaxError):  # between a decorator and its function, nothing may stand
+                    bare = self._parse(_blanked(lines, masked | region, ""))
+                    result = bare if isinstance(bare, Statement) else result
+                if isinstance(result, Statement):
+                    masked |= region
+                    words = frozenset(word for line in masked for word in _IDENTIFIER.findall(lines[line]))
+                    return Statement(piece, result.body, problem, frozenset(line + 1 for line in masked), words)
+                if (result.lineno or 0) - 1 > max(region):
+                    # That region is mended and the next one met: go on from there.
+                    masked |= region
+                    error = result
+                    break
+            else:
+                break
+        everything = frozenset(range(1, len(lines) + 1))
+        return Statement(piece, [], problem, everything, frozenset(_IDENTIFIER.findall(piece)))
+
+
+def _pieces(text: str) -> Iterator[tuple[int, int]]:
+    """Where statements start at column 0, as far as single lines tell; a decorator goes with what it decorates."""
+    scanned = text.replace("\r\n", " \n").replace("\r", "\n") if "\r" in text else text
+    first = 1 if text.startswith("\ufeff") else 0
+    starts = [match.end() for match in _STATEMENT_START.finditer(scanned)]
+    begin = first
+    for start in starts:
+        if scanned[begin:start].isspace() or begin == start:
+            continue
+        if begin == first and not _holds_code(scanned[begin:start]):
+            continue  # comments above the first statement go with it
+        if scanned[begin] == _DECORATOR and _ends_in_decorator(scanned, begin, start):
+            continue
+        yield begin, start
+        begin = start
+    if begin < len(text) or begin == first:
+        yield begin, len(text)
+
+
+def _first_line(statement: ast.stmt) -> int:
+    decorators = getattr(statement, "decorator_list", None)
+    return min(statement.lineno, *(decorator.lineno for decorator in decorators)) if decorators else statement.lineno
+
+
+def _holds_code(piece: str) -> bool:
+    return any(line and not line.isspace() and not line.lstrip().startswith("#") for line in piece.split("\n"))
+
+
+def _ends_in_decorator(text: str, begin: int, start: int) -> bool:
+    """Whether `text[begin:start]` is nothing but decorators (and comments), so that the statement follows."""
+    lines = text[begin:start].split("\n")
+    depth = 0
+    for line in lines:
+        if depth == 0 and line and line[0] not in "@# \t)]}\f":
+            return False
+        code = line.split("#", 1)[0]
+        depth += sum(code.count(bracket) for bracket in "([{") - sum(code.count(bracket) for bracket in ")]}")
+    return True
+
+
+def _what_closes(error: SyntaxError, piece: str) -> tuple[str, ...]:
+    """The marks of which one must come for `piece` to become whole; none where nothing that follows can help."""
+    message = error.msg or ""
+    if "triple-quoted" in message:
+        return ('"""', "'''")
+    if "was never closed" in message:
+        return (")", "]", "}")
+    if "unexpected EOF" in message:
+        return ("",)
+    return ()
+
+
+def _problem(error: SyntaxError, piece: str) -> SyntaxProblem:
+    line = max((error.lineno or 1) - 1, 0)
+    column = max((error.offset or 1) - 1, 0)
+    return SyntaxProblem(error.msg or "invalid syntax", line, column, newer_python_of(error, piece))
+
+
+def _regions(lines: list[str], at: int) -> Iterator[set[int]]:
+    """Regions to mask for an error met at line `at` (from 0), the smallest first."""
+    yield {at}
+    if at > 0:
+        yield {at - 1}
+        yield {at - 1, at}
+    seen: set[tuple[int, int]] = set()
+    for line in (at, at - 1):
+        if line < 0:
+            continue
+        for start, end in _suites_around(lines, line):
+            if (start, end) not in seen:
+                seen.add((start, end))
+                yield set(range(start, end))
+
+
+def _suites_around(lines: list[str], at: int) -> Iterator[tuple[int, int]]:
+    """The blocks by indentation that hold line `at`, innermost first, each with its header."""
+    indent = _indent(lines[at])
+    header = at
+    while indent > 0 and header > 0:
+        header -= 1
+        line = lines[header]
+        if line.strip() and _indent(line) < indent:
+            indent = _indent(line)
+            end = header + 1
+            while end < len(lines) and (not lines[end].strip() or _indent(lines[end]) > indent):
+                end += 1
+            if indent > 0:
+                yield header, end
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" \t"))
+
+
+def _blanked(lines: list[str], masked: set[int], filler: str) -> str:
+    """`lines` with the masked ones blanked, `filler` where the first of a run stood (so that its block is not empty)."""
+    result = list(lines)
+    for line in masked:
+        text = lines[line]
+        if line - 1 in masked:
+            result[line] = ""
+        else:
+            result[line] = text[: _indent(text)] + filler
+    return "\n".join(result)
