@@ -1,0 +1,309 @@
+"""Files to reports: found, read in as many processes as pay, one fault costing one file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from fuselight.analysis import Analysis, SyntaxProblem
+from fuselight.cli.terminal import report_error
+from fuselight.fusions.model import Finding, Fix
+from fuselight.project.discovery import discover
+from fuselight.project.reading import ReadingProblem, SourceFile, decode_source, read_source
+from fuselight.project.settings import Settings, SettingsCache, SettingsError
+from fuselight.project.suppression import suppressions
+
+STANDARD_INPUT = "-"
+FEW = 8
+"""Up to so many files one process is faster than starting others."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a report should hold beyond the findings."""
+
+    fixes: bool
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A finding, and its edits where they were asked for and are on offer."""
+
+    finding: Finding
+    fix: Fix | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileError:
+    """What kept a file, or a part of it, from being read."""
+
+    message: str
+    row: int | None = None
+    column: int | None = None
+
+    def line(self, path: Path) -> str:
+        place = displayed(path) if self.row is None else f"{displayed(path)}:{self.row}:{self.column}"
+        return f"{place}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What one file came to."""
+
+    path: Path
+    text: str = ""
+    """The text that the findings' places refer to; empty where there are none."""
+    sites: tuple[Site, ...] = ()
+    errors: tuple[FileError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to read, and how. `data` is what came on standard input; None reads the file."""
+
+    path: Path
+    settings: Settings
+    data: bytes | None = None
+
+    def source(self) -> SourceFile | ReadingProblem:
+        return read_source(self.path) if self.data is None else decode_source(self.path, self.data)
+
+
+def read_all(
+    paths: Sequence[str], overrides: dict[str, object], stdin_filename: str | None, wanted: Wanted
+) -> tuple[list[FileReport], bool]:
+    """The reports of all files at `paths` in order, and whether a path or setting was at fault.
+
+    Raises:
+        SettingsError: an option's value is not allowed.
+    """
+    jobs, failed = find_jobs(paths, overrides, stdin_filename)
+    checks = [_Check(job, wanted) for job in jobs]
+    return (
+        in_order(checks, _run_check, lambda check, problem: FileReport(check.job.path, errors=(FileError(problem),))),
+        failed,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    job: Job
+    wanted: Wanted
+
+
+def _run_check(check: _Check) -> FileReport:
+    return check_file(check.job, check.wanted)
+
+
+def check_file(job: Job, wanted: Wanted) -> FileReport:
+    """The report of one file."""
+    source = job.source()
+    if isinstance(source, ReadingProblem):
+        return FileReport(job.path, errors=(FileError(source.message),))
+    analysis = Analysis(source.text, line_length=job.settings.line_length)
+    errors = [syntax_error(problem) for problem in analysis.problems]
+    sites: list[Site] = []
+    for finding in wanted_findings(analysis, job.settings):
+        fix = None
+        if wanted.fixes and finding.withheld is None:
+            try:
+                fix = analysis.fix(finding)
+            except Exception as error:
+                row, column = analysis.lines.row_column(finding.span.start)
+                errors.append(FileError(f"{internal(error)} (the edit of {finding.code})", row, column))
+        sites.append(Site(finding, fix))
+    if wanted.refused:
+        sites += [Site(finding) for finding in wanted_refusals(analysis, job.settings)]
+        sites.sort(key=lambda site: (site.finding.span.start, site.finding.span.end, site.finding.code))
+    return FileReport(job.path, analysis.text if sites else "", tuple(sites), tuple(errors))
+
+
+def wanted_findings(analysis: Analysis, settings: Settings) -> list[Finding]:
+    """The findings of the selected codes and safety classes that no comment silences."""
+    return _unsilenced(analysis, [each for each in analysis.findings if each.safety in settings.reported], settings)
+
+
+def wanted_refusals(analysis: Analysis, settings: Settings) -> list[Finding]:
+    return _unsilenced(analysis, analysis.refusals, settings)
+
+
+def _unsilenced(analysis: Analysis, findings: Iterable[Finding], settings: Settings) -> list[Finding]:
+    selected = [finding for finding in findings if settings.includes(finding.code)]
+    if not selected:
+        return []
+    silenced = suppressions(analysis.text)
+    return [finding for finding in selected if not silenced.silences(finding, analysis.lines)]
+
+
+def syntax_error(problem: SyntaxProblem) -> FileError:
+    if problem.newer_python is not None:
+        running = ".".join(map(str, sys.version_info[:2]))
+        message = f"syntax of Python {problem.newer_python}; fuselight runs on Python {running} ({problem.message})"
+    else:
+        message = f"syntax error: {problem.message}"
+    return FileError(message, problem.row, problem.column)
+
+
+def internal(error: BaseException) -> str:
+    return f"internal error: {type(error).__name__}: {error}".removesuffix(": ")
+
+
+def find_jobs(paths: Sequence[str], overrides: dict[str, object], stdin_filename: str | None) -> tuple[list[Job], bool]:
+    """The files to read, each with its settings, and whether a path or setting was at fault (said on stderr).
+
+    Raises:
+        SettingsError: an option's value is not allowed.
+    """
+    Settings().merge(overrides, "command line")
+    cache = SettingsCache()
+    complaints: dict[str, None] = {}
+
+    def settings_of(path: Path) -> Settings | None:
+        try:
+            return cache.of(path).merge(overrides, "command line")
+        except SettingsError as error:
+            complaints[str(error)] = None
+            return None
+
+    jobs: list[Job] = []
+    if STANDARD_INPUT in paths:
+        if len(paths) > 1:
+            raise SettingsError("command line", None, "- for standard input stands alone")
+        path = Path(stdin_filename or STANDARD_INPUT)
+        settings = settings_of(path)
+        if settings is not None:
+            jobs.append(Job(path, settings, sys.stdin.buffer.read()))
+        failed = False
+    else:
+        found = discover([Path(path) for path in paths], lambda folder: settings_of(folder) or Settings())
+        by_folder: dict[Path, Settings | None] = {}
+        for file in found.files:
+            if file.parent not in by_folder:
+                by_folder[file.parent] = settings_of(file)
+            settings = by_folder[file.parent]
+            if settings is not None:
+                jobs.append(Job(file, settings))
+        for problem in found.problems:
+            report_error(f"{displayed(problem.path)}: {problem.message}")
+        failed = bool(found.problems)
+    for complaint in complaints:
+        report_error(complaint)
+    return jobs, failed or bool(complaints)
+
+
+_Task = TypeVar("_Task")
+
+
+def in_order(tasks: Sequence[_Task], run: Callable[[_Task], _T], failed: Callable[[_Task, str], _T]) -> list[_T]:
+    """`run` of every task, in the order of the tasks; `failed(task, why)` of one that raises or kills its process."""
+    processes = min(os.cpu_count() or 1, len(tasks), 61)
+    if len(tasks) <= FEW or processes == 1:
+        return [_guarded(task, run, failed) for task in tasks]
+    return _in_processes(tasks, run, failed, processes)
+
+
+def _guarded(task: _Task, run: Callable[[_Task], _T], failed: Callable[[_Task, str], _T]) -> _T:
+    try:
+        return run(task)
+    except Exception as error:
+        return failed(task, internal(error))
+
+
+def _chunk(tasks: Sequence[_Task], run: Callable[[_Task], _T]) -> list[tuple[_T | None, str]]:
+    """In a worker: (result, "") or (None, why) of each task."""
+    done: list[tuple[_T | None, str]] = []
+    for task in tasks:
+        try:
+            done.append((run(task), ""))
+        except Exception as error:
+            done.append((None, internal(error)))
+    return done
+
+
+def _in_processes(
+    tasks: Sequence[_Task], run: Callable[[_Task], _T], failed: Callable[[_Task, str], _T], processes: int
+) -> list[_T]:
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
+
+    size = max(1, min(32, len(tasks) // (processes * 4)))
+    chunks = [tasks[at : at + size] for at in range(0, len(tasks), size)]
+    results: dict[int, list[tuple[_T | None, str]]] = {}
+    pool = ProcessPoolExecutor(processes, initializer=_ignore_interrupts)
+    try:
+        # All submitted, and so all workers started, before the progress bar starts its thread.
+        waiting = {pool.submit(_chunk, chunk, run): number for number, chunk in enumerate(chunks)}
+        with _progress(len(tasks)) as advance:
+            for future in as_completed(waiting):
+                number = waiting[future]
+                try:
+                    results[number] = future.result()
+                except BrokenProcessPool:
+                    continue
+                advance(len(chunks[number]))
+        pool.shutdown()
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    for number, chunk in enumerate(chunks):
+        if number not in results:
+            results[number] = [_alone(task, run) for task in chunk]
+    done = (each for number in range(len(chunks)) for each in results[number])
+    return [
+        failed(task, problem) if result is None else result for task, (result, problem) in zip(tasks, done, strict=True)
+    ]
+
+
+def _alone(task: _Task, run: Callable[[_Task], _T]) -> tuple[_T | None, str]:
+    """A task whose process died, or whose neighbour's did, in a process of its own."""
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    with ProcessPoolExecutor(1, initializer=_ignore_interrupts) as pool:
+        try:
+            return pool.submit(_chunk, [task], run).result()[0]
+        except BrokenProcessPool:
+            return None, "internal error: the process that read it died"
+
+
+def _ignore_interrupts() -> None:
+    """The parent alone answers Ctrl-C, once."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _progress(total: int) -> Generator[Callable[[int], None]]:
+    """A bar on standard error, where that is a terminal; called with the number of files done."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("Reading"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Reading", total=total)
+        yield lambda done: bar.advance(task, done)
+
+
+def displayed(path: Path) -> str:
+    """A path as people read it: relative to the current directory where it lies below it."""
+    if not path.is_absolute():
+        return str(path)
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,298 @@
+"""A project's settings: `[tool.fuselight]` of the nearest `pyproject.toml`, and the line length of its formatter."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, TypeVar, cast
+
+from fuselight.fusions.model import Safety
+from fuselight.project.codes import EVERYTHING, includes, is_known, known_codes
+
+DEFAULT_LINE_LENGTH: Final = 88
+LONGEST_LINE: Final = 320
+CHECKED: Final = frozenset({Safety.EXACT, Safety.CHECKPOINT, Safety.NUMERICS})
+"""The safety classes that `check` and the editor's diagnostics report unless told otherwise."""
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used: where it stands, its key, its value, and what would be allowed."""
+
+    def __init__(self, source: str, key: str | None, problem: str) -> None:
+        self.source = source
+        self.key = key
+        self.problem = problem
+        super().__init__(f"{source}: {key}: {problem}" if key else f"{source}: {problem}")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a project asks of fuselight."""
+
+    line_length: int = DEFAULT_LINE_LENGTH
+    select: tuple[str, ...] = (EVERYTHING,)
+    ignore: tuple[str, ...] = ()
+    allow: frozenset[Safety] | None = None
+    """The safety classes to report; None means the default, `CHECKED`."""
+    exclude: tuple[str, ...] = ()
+    """Patterns as in a `.gitignore` at `root`, on top of the directories that are never read."""
+    respect_gitignore: bool = True
+    root: Path | None = None
+    """The directory whose `pyproject.toml` holds the settings; None where there is none."""
+
+    @property
+    def reported(self) -> frozenset[Safety]:
+        return CHECKED if self.allow is None else self.allow
+
+    def includes(self, code: str) -> bool:
+        """Whether findings of `code` are wanted."""
+        return includes(code, self.select, self.ignore)
+
+    def codes(self) -> frozenset[str] | None:
+        """The wanted codes; None where none is left out."""
+        if self.select == (EVERYTHING,) and not self.ignore:
+            return None
+        return frozenset(code for code in known_codes() if self.includes(code))
+
+    def merge(self, overrides: Mapping[str, object], source: str = "settings") -> Settings:
+        """These settings with `overrides` on top, under the names that `[tool.fuselight]` has; None means unset.
+
+        Raises:
+            SettingsError: a key or value that is not allowed; `source` says where it came from.
+        """
+        return _merged(self, {key: value for key, value in overrides.items() if value is not None}, source, "")
+
+
+def load_settings(path: Path) -> Settings:
+    """The settings for the file or directory `path`.
+
+    Raises:
+        SettingsError: broken TOML, or a key or value that is not allowed.
+    """
+    return _load(_directory(path))[0]
+
+
+class SettingsCache:
+    """Settings by directory, read again when a file that they come from appears, changes or goes."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[Settings | SettingsError, _Stamps]] = {}
+
+    def of(self, path: Path) -> Settings:
+        """The settings for the file or directory `path`.
+
+        Raises:
+            SettingsError: as `load_settings`; every time, until the file is mended.
+        """
+        directory = _directory(path)
+        known = self._known.get(directory)
+        if known is None or any(_stamp(file) != stamp for file, stamp in known[1].items()):
+            known = self._read(directory)
+            self._known[directory] = known
+        if isinstance(known[0], SettingsError):
+            raise known[0].with_traceback(None)
+        return known[0]
+
+    def _read(self, directory: Path) -> tuple[Settings | SettingsError, _Stamps]:
+        # Stamps first: a file that changes while it is read is read again next time.
+        stamps = {file: _stamp(file) for folder in _upward(directory) for file in _configurations(folder)}
+        try:
+            settings, extended = _load(directory)
+        except SettingsError as error:
+            return error, stamps
+        return settings, stamps | {file: _stamp(file) for file in extended}
+
+
+_Stamp = tuple[int, int] | None
+_Stamps = dict[Path, _Stamp]
+_Table = dict[str, object]
+_T = TypeVar("_T")
+
+
+def _stamp(file: Path) -> _Stamp:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _directory(path: Path) -> Path:
+    absolute = path.absolute()
+    return absolute if absolute.is_dir() else absolute.parent
+
+
+def _upward(directory: Path) -> Iterator[Path]:
+    yield directory
+    yield from directory.parents
+
+
+def _configurations(folder: Path) -> tuple[Path, Path, Path]:
+    return folder / ".ruff.toml", folder / "ruff.toml", folder / "pyproject.toml"
+
+
+def _load(directory: Path) -> tuple[Settings, tuple[Path, ...]]:
+    """The settings of a directory, and the files outside its parents that they came from."""
+    settings: Settings | None = None
+    own_length = False
+    length: int | None = None
+    extended: list[Path] = []
+    for folder in _upward(directory):
+        file = folder / "pyproject.toml"
+        tools = _tools(file)
+        if settings is None and "fuselight" in tools:
+            table = _subtable(tools, "fuselight", file, "tool.fuselight")
+            settings = replace(_merged(Settings(), table, str(file), "tool.fuselight."), root=folder)
+            own_length = "line-length" in table
+        if length is None:
+            length = _formatter_length(folder, tools, extended)
+        if settings is not None and (own_length or length is not None):
+            break
+    settings = settings or Settings()
+    if not own_length and length is not None:
+        settings = replace(settings, line_length=length)
+    return settings, tuple(extended)
+
+
+def _formatter_length(folder: Path, tools: _Table, extended: list[Path]) -> int | None:
+    """The line length that ruff or black uses in `folder`; None where the folder configures neither."""
+    *ruff_files, project = _configurations(folder)
+    for file in ruff_files:
+        if file.is_file():
+            return _ruff_length(file, _toml(file), "", tools, extended)
+    if "ruff" in tools:
+        return _ruff_length(project, _subtable(tools, "ruff", project, "tool.ruff"), "tool.ruff.", tools, extended)
+    return _black_length(project, tools)
+
+
+def _ruff_length(file: Path, table: _Table, prefix: str, tools: _Table, extended: list[Path]) -> int:
+    if "line-length" in table:
+        return _checked(_line_length, table["line-length"], str(file), f"{prefix}line-length")
+    base = table.get("extend")
+    if isinstance(base, str):
+        parent = (file.parent / Path(base).expanduser()).resolve()
+        # A file that extends itself, through others or not, is ruff's to complain about.
+        if parent not in extended:
+            extended.append(parent)
+            if parent.name == "pyproject.toml":
+                return _ruff_length(
+                    parent, _subtable(_tools(parent), "ruff", parent, "tool.ruff"), "tool.ruff.", {}, extended
+                )
+            return _ruff_length(parent, _toml(parent), "", {}, extended)
+    return _black_length(file.parent / "pyproject.toml", tools) or DEFAULT_LINE_LENGTH
+
+
+def _black_length(project: Path, tools: _Table) -> int | None:
+    if "black" not in tools:
+        return None
+    table = _subtable(tools, "black", project, "tool.black")
+    if "line-length" not in table:
+        return DEFAULT_LINE_LENGTH
+    return _checked(_line_length, table["line-length"], str(project), "tool.black.line-length")
+
+
+def _toml(file: Path) -> _Table:
+    """The tables of a TOML file; empty where there is no such file."""
+    try:
+        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return {}
+    except OSError as error:
+        raise SettingsError(str(file), None, f"cannot be read: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(str(file), None, f"is no TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(str(file), None, f"is no TOML: not UTF-8 at byte {error.start}") from None
+
+
+def _tools(project: Path) -> _Table:
+    tables = _toml(project)
+    return _subtable(tables, "tool", project, "tool") if "tool" in tables else {}
+
+
+def _subtable(tables: _Table, name: str, file: Path, key: str) -> _Table:
+    value = tables.get(name, {})
+    if not isinstance(value, dict):
+        raise SettingsError(str(file), key, f"{value!r} is no table")
+    return cast(_Table, value)
+
+
+class _NotAllowed(Exception):
+    """The argument says what would be allowed."""
+
+
+def _line_length(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LONGEST_LINE:
+        raise _NotAllowed(f"a whole number from 1 to {LONGEST_LINE}")
+    return value
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise _NotAllowed("a list of strings")
+    items = cast("list[object]", value)
+    if not all(isinstance(item, str) for item in items):
+        raise _NotAllowed("a list of strings")
+    return tuple(cast("list[str]", items))
+
+
+def _selectors(value: object) -> tuple[str, ...]:
+    selectors = _strings(value)
+    codes = known_codes() if any(selector != EVERYTHING for selector in selectors) else ()
+    for selector in selectors:
+        if not is_known(selector, codes):
+            raise _NotAllowed(f"{', '.join(codes)}, a prefix of these, or {EVERYTHING}")
+    return selectors
+
+
+def _safeties(value: object) -> frozenset[Safety]:
+    names = _strings(value)
+    known = {safety.value: safety for safety in Safety}
+    if "all" in names and len(names) == 1:
+        return frozenset(Safety)
+    if not all(name in known for name in names):
+        raise _NotAllowed(f"{', '.join(known)}, or all")
+    # What is exact is never in doubt: naming further classes adds to it.
+    return frozenset({Safety.EXACT, *(known[name] for name in names)})
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _NotAllowed("true or false")
+    return value
+
+
+_READERS: Final[dict[str, Callable[[object], object]]] = {
+    "line-length": _line_length,
+    "select": _selectors,
+    "ignore": _selectors,
+    "allow": _safeties,
+    "exclude": _strings,
+    "respect-gitignore": _truth,
+}
+
+
+def _merged(settings: Settings, table: Mapping[str, object], source: str, prefix: str) -> Settings:
+    read: dict[str, object] = {}
+    for key, value in table.items():
+        if key not in _READERS:
+            raise SettingsError(source, f"{prefix}{key}", f"unknown setting; known are {', '.join(_READERS)}")
+        read[key] = _checked(_READERS[key], value, source, f"{prefix}{key}")
+    return Settings(
+        line_length=cast(int, read.get("line-length", settings.line_length)),
+        select=cast("tuple[str, ...]", read.get("select", settings.select)),
+        ignore=cast("tuple[str, ...]", read.get("ignore", settings.ignore)),
+        allow=cast("frozenset[Safety] | None", read.get("allow", settings.allow)),
+        exclude=cast("tuple[str, ...]", read.get("exclude", settings.exclude)),
+        respect_gitignore=cast(bool, read.get("respect-gitignore", settings.respect_gitignore)),
+        root=settings.root,
+    )
+
+
+def _checked(reader: Callable[[object], _T], value: object, source: str, key: str) -> _T:
+    try:
+        return reader(value)
+    except _NotAllowed as error:
+        raise SettingsError(source, key, f"{value!r} is not allowed; allowed is {error}") from None
