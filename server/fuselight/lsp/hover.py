@@ -1,0 +1,27 @@
+"""A finding's page, shown where the pointer rests on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lsprotocol import types
+
+from fuselight.source.lines import Span
+
+if TYPE_CHECKING:
+    from fuselight.lsp.server import FuselightServer
+
+
+def hover(ls: FuselightServer, params: types.HoverParams) -> types.Hover | None:
+    """`textDocument/hover`: why the site could be fused, and the fusion's page."""
+    document = ls.document(params.text_document.uri)
+    if document is None:
+        return None
+    at = document.offset(params.position)
+    here = [finding for finding in ls.configuration.findings(document) if finding.span.touches(Span(at, at))]
+    if not here:
+        return None
+    finding = min(here, key=lambda found: found.span.end - found.span.start)
+    text = f"{finding.code} {finding.name}\n\n{finding.message}"
+    kind = types.MarkupKind.Markdown if ls.client.markdown else types.MarkupKind.PlainText
+    return types.Hover(types.MarkupContent(kind, text), document.range(finding.span))
