@@ -76,14 +76,15 @@ class _Walk:
         self._excludes: dict[tuple[Path, tuple[str, ...]], _Ignored] = {}
 
     def add(self, path: Path) -> None:
-        if path.is_dir():
+        # `os.path` answers False where `Path` raises: a loop of links, a directory that may not be entered.
+        if os.path.isdir(path):
             self._enter(path)
-        elif path.suffix == ".ipynb" and path.exists():
+        elif path.suffix == ".ipynb" and os.path.exists(path):
             self.problems.append(PathProblem(path, "a notebook; only Python files are read"))
-        elif path.is_file():
+        elif os.path.isfile(path):
             self.files.append(path)
             self.named.add(path)
-        elif path.exists():
+        elif os.path.exists(path):
             self.problems.append(PathProblem(path, "neither a file nor a directory"))
         else:
             self.problems.append(PathProblem(path, "no such file or directory"))
@@ -116,7 +117,7 @@ class _Walk:
             for entry in entries:
                 # A linked directory is not walked: it lies elsewhere, or leads back up.
                 is_directory = entry.is_dir(follow_symlinks=False)
-                if not is_directory and not (entry.name.endswith(".py") and entry.is_file()):
+                if not is_directory and not (entry.name.endswith(".py") and os.path.isfile(entry.path)):
                     continue
                 path = os.path.join(real, entry.name)
                 wanted = exclude.verdict(path, is_directory) if exclude is not None else None

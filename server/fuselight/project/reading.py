@@ -63,9 +63,9 @@ def decode_source(path: Path, data: bytes) -> SourceFile | ReadingProblem:
         encoding, _ = tokenize.detect_encoding(lambda: next(head, b""))
         bom = data.startswith(_BOM)
         encoding = "utf-8" if encoding == "utf-8-sig" else encoding
-        text = data[len(_BOM) if bom else 0 :].decode(encoding)
         if "coding".encode(encoding) != b"coding":
             return ReadingProblem(f"its coding cookie says {encoding}, which Python source cannot be")
+        text = data[len(_BOM) if bom else 0 :].decode(encoding)
     except UnicodeDecodeError as error:
         return ReadingProblem(f"not {encoding} at byte {error.start + len(data) - len(error.object)}: {error.reason}")
     except (SyntaxError, LookupError) as error:
