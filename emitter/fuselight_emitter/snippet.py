@@ -1,0 +1,442 @@
+"""From logical nodes to LibCST statements: initialisers, calls, unpackings and load hooks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+
+import libcst as cst
+
+from fuselight_emitter.dialects import RequiredImport, get_dialect
+from fuselight_emitter.errors import EmitError
+from fuselight_emitter.expressions import (
+    argument,
+    call,
+    dotted,
+    is_dotted_name,
+    is_identifier,
+    parse_expression,
+    parse_value,
+    string,
+)
+from fuselight_emitter.ir import LogicalNode
+from fuselight_emitter.layout import lay_out
+from fuselight_emitter.names import NameResolver
+
+
+class PythonSnippetEmitter:
+    """Writes one framework's code, in the names of one file.
+
+    Every `emit_*` method returns a LibCST node, or raises `EmitError`; `render` turns a node into laid out source.
+    A value, an input and every other text that is called an expression is source of exactly one expression, and its
+    spelling is kept.
+
+    Kinds. "Conv2d" and "torch.nn.Conv2d" are one kind, and so are "relu", "func_relu" and "torch.relu": what the
+    dialect's tables hold is known to be a layer or a function. A bare kind that they do not hold is an error. A
+    dotted one is emitted as written (through the file's imports where its first part is one of their names); it is a
+    layer when its last part is in CapWords, as PEP 8 has class names, and a function when not.
+
+    Args:
+        framework: "torch", "flax_nnx" (or "flax"), "jax" or "keras".
+        imports: The file's imports: from a local name to what it stands for, {"nn": "torch.nn"}. Without them the
+            conventional names are used.
+        taken: Further names of the file that no new import may shadow.
+        line_length: The most columns that a rendered line has, where it can be broken at all.
+        indent_unit: One level of indentation in what is rendered.
+
+    Raises:
+        EmitError: The framework is unknown.
+    """
+
+    def __init__(
+        self,
+        framework: str = "torch",
+        *,
+        imports: Mapping[str, str] | None = None,
+        taken: Container[str] = (),
+        line_length: int = 88,
+        indent_unit: str = "    ",
+    ) -> None:
+        self._dialect = get_dialect(framework)
+        self._names = NameResolver(self._dialect, imports, taken)
+        self._line_length = line_length
+        self._indent_unit = indent_unit
+
+    @property
+    def framework(self) -> str:
+        return self._dialect.name
+
+    @property
+    def missing_imports(self) -> tuple[RequiredImport, ...]:
+        """The imports that what was emitted so far needs and the file lacks, in the order they came up."""
+        return self._names.missing
+
+    def emit_init(self, node: LogicalNode) -> cst.SimpleStatementLine:
+        """Emit `self.<id> = <Kind>(...)`.
+
+        Flax NNX layers that draw random numbers get `rngs=rngs` unless the metadata has `rngs`.
+
+        Raises:
+            EmitError: The kind is a function or unknown, or a name or a value is malformed.
+        """
+        _check_id(node)
+        kind = self._kind(node)
+        if not kind.stateful:
+            raise EmitError("a function has nothing to initialise", node=node.id, text=node.kind)
+        arguments = _arguments(node)
+        if kind.seeded and "rngs" not in node.metadata:
+            # Behind the keywords, but `**` ones stay last, where they are looked for.
+            before = sum(1 for given in arguments if given.star != "**")
+            arguments.insert(before, argument(cst.Name("rngs"), name="rngs"))
+        constructor = dotted(self._names.spell(kind.api) if kind.known else kind.api)
+        return _assign([dotted(f"self.{node.id}")], call(constructor, arguments))
+
+    def emit_call(self, node: LogicalNode, input_vars: Sequence[str], output_var: str) -> cst.SimpleStatementLine:
+        """Emit `<output_var> = self.<id>(<inputs>)`, or `<output_var> = func(<inputs>, ...)`.
+
+        Args:
+            node: A layer is called with the inputs alone (its metadata built it); a function also with its metadata.
+            input_vars: Expressions, `*xs` among them.
+            output_var: A name, or an attribute such as `self.cache`.
+
+        Raises:
+            EmitError: The kind is unknown or cannot be called, or a name or an expression is malformed.
+        """
+        return _assign([_target(output_var, node.id)], self._call(node, input_vars))
+
+    def emit_expression(self, node: LogicalNode, input_vars: Sequence[str]) -> cst.BaseExpression:
+        """Emit what `emit_call` assigns: `self.<id>(<inputs>)` or `func(<inputs>, ...)`.
+
+        Raises:
+            EmitError: As `emit_call`.
+        """
+        return self._call(node, input_vars)
+
+    def emit_unpack(
+        self,
+        node: LogicalNode,
+        input_vars: Sequence[str],
+        output_vars: Sequence[str],
+        sizes: str | Sequence[str],
+        dim: str = "-1",
+    ) -> cst.SimpleStatementLine:
+        """Emit the call of `node`, split along `dim` into pieces of `sizes`: `q, k = self.qk(x).split([8, 8], dim=-1)`.
+
+        JAX and Keras split at offsets, which are summed up here: as numbers where the sizes are, else as sums.
+
+        Args:
+            node: As of `emit_call`.
+            input_vars: As of `emit_call`.
+            output_vars: One target a piece.
+            sizes: An expression a piece, or one expression of them all (`self.qk_sizes`, or a list display).
+            dim: An expression.
+
+        Raises:
+            EmitError: As `emit_call`; there are not as many sizes as targets; or the framework splits at offsets, and
+                the sizes are one expression that is no list display.
+        """
+        if not output_vars:
+            raise EmitError("nothing to unpack into", node=node.id)
+        targets = [_target(name, node.id) for name in output_vars]
+        value = self._call(node, input_vars)
+        axis = parse_expression(dim, node=node.id, bracketed=True)
+        display = self._sizes(sizes, node)
+        if isinstance(display, cst.List) and len(display.elements) != len(targets):
+            count = f"{len(display.elements)} sizes for {len(targets)} targets"
+            raise EmitError(count, node=node.id, text=", ".join(output_vars))
+        if self.framework == "torch":
+            split = cst.Attribute(value, cst.Name("split"))
+            pieces = call(split, [argument(display), argument(axis, name="dim")])
+        else:
+            if not isinstance(display, cst.List):
+                raise EmitError(
+                    f"{self.framework} splits at offsets, which need each size", node=node.id, text=str(sizes)
+                )
+            split = dotted(self._names.spell(self._dialect.functions["split"].api))
+            offsets = cst.List([cst.Element(offset) for offset in _offsets(display)])
+            pieces = call(split, [argument(value), argument(offsets), argument(axis, name="axis")])
+        return _assign(targets, pieces, unpack=True)
+
+    def emit_attribute(self, id: str, value: str) -> cst.SimpleStatementLine:
+        """Emit `self.<id> = <value>`; `value` is an expression.
+
+        Raises:
+            EmitError: The id or the value is malformed.
+        """
+        if not is_identifier(id):
+            raise EmitError("an attribute's name has to be an identifier", node=id, text=id)
+        return _assign([dotted(f"self.{id}")], parse_expression(value, node=id))
+
+    def emit_delete(self, names: Sequence[str]) -> cst.SimpleStatementLine:
+        """Emit `del a, self.b`.
+
+        Raises:
+            EmitError: There is no name, or one is neither a name nor an attribute.
+        """
+        if not names:
+            raise EmitError("nothing to delete")
+        targets = [_target(name, name) for name in names]
+        if len(targets) == 1:
+            return cst.SimpleStatementLine([cst.Del(targets[0])])
+        return cst.SimpleStatementLine([cst.Del(cst.Tuple([cst.Element(target) for target in targets], [], []))])
+
+    def emit_merge_hook(
+        self, name: str, merged: str, parts: Sequence[str], parameters: Sequence[str]
+    ) -> cst.FunctionDef:
+        """Emit a function that concatenates the `parts` of an old checkpoint, along dim 0, into `merged`.
+
+        It is for `torch.nn.Module.register_load_state_dict_pre_hook` (public since torch 2.5), which calls it with the
+        module, the state dict, the prefix and five arguments more. A parameter of which not all parts are there is
+        left alone, so that a strict load reports it.
+
+        Args:
+            name: The function's name.
+            merged: The attribute that now holds the parameters.
+            parts: The attributes that held them, in the order of their rows.
+            parameters: The parameters' names, "weight" and perhaps "bias".
+
+        Raises:
+            EmitError: The framework has no load hook; a name is malformed; or there are no two parts, or no parameter.
+        """
+        self._need_load_hooks(name)
+        _check_function_name(name)
+        for module in (merged, *parts):
+            _check_module_path(module, name)
+        for parameter in parameters:
+            if not is_identifier(parameter):
+                raise EmitError("a parameter's name has to be an identifier", node=name, text=parameter)
+        if len(parts) < 2:
+            raise EmitError("nothing to merge", node=name, text=", ".join(parts))
+        if not parameters:
+            raise EmitError("no parameters to merge", node=name, text=merged)
+        cat = self._names.spell("torch.cat")
+        listed = f"{', '.join(parts[:-1])} and {parts[-1]}"
+        source = f'''\
+def {name}(module, state_dict, prefix, *args):
+    """Load checkpoints that hold {listed} in place of {merged}."""
+    for parameter in {_display(parameters)}:
+        keys = [f"{{prefix}}{{part}}.{{parameter}}" for part in {_display(parts)}]
+        if all(key in state_dict for key in keys):
+            tensors = [state_dict.pop(key) for key in keys]
+            state_dict[f"{{prefix}}{merged}.{{parameter}}"] = {cat}(tensors)
+'''
+        return _function(source, name)
+
+    def emit_fold_bias_hook(self, name: str) -> cst.FunctionDef:
+        """Emit a function that loads checkpoints of a layer with a bias before a batch norm, where it now has none.
+
+        The batch norm subtracts its running mean, so that in eval mode taking the bias off the mean leaves the output
+        as it was: `(y + b) - mean = y - (mean - b)`. Without running statistics the batch's own mean takes the bias
+        out, and it is dropped. The caller's tensors are not written to.
+
+        The function takes the attributes' names as the keywords `layer` and `norm`; `emit_hook_registration` gives
+        them. It is for `torch.nn.Module.register_load_state_dict_pre_hook`.
+
+        Raises:
+            EmitError: The framework has no load hook, or the name is malformed.
+        """
+        self._need_load_hooks(name)
+        _check_function_name(name)
+        source = f'''\
+def {name}(module, state_dict, prefix, *args, layer, norm):
+    """Load checkpoints in which the layer before a batch norm still has a bias."""
+    bias = state_dict.pop(f"{{prefix}}{{layer}}.bias", None)
+    mean = state_dict.get(f"{{prefix}}{{norm}}.running_mean")
+    if bias is not None and mean is not None:
+        state_dict[f"{{prefix}}{{norm}}.running_mean"] = mean - bias.to(mean)
+'''
+        return _function(source, name)
+
+    def emit_hook_registration(self, hook: str, arguments: Mapping[str, str] | None = None) -> cst.SimpleStatementLine:
+        """Emit `self.register_load_state_dict_pre_hook(<hook>)`.
+
+        Args:
+            hook: The function's name.
+            arguments: Keywords that the hook is bound to, `functools.partial(<hook>, layer="conv1")`; from a keyword
+                to an expression.
+
+        Raises:
+            EmitError: The framework has no load hook, or a name or an expression is malformed.
+        """
+        self._need_load_hooks(hook)
+        if not is_dotted_name(hook):
+            raise EmitError("a hook has to be a name", node=hook, text=hook)
+        function: cst.BaseExpression = dotted(hook)
+        if arguments:
+            bound = [argument(function)]
+            for key, value in arguments.items():
+                if not is_identifier(key):
+                    raise EmitError("a keyword has to be an identifier", node=hook, text=key)
+                bound.append(argument(parse_expression(value, node=hook, bracketed=True), name=key))
+            function = call(dotted(self._names.spell("functools.partial")), bound)
+        register = call(dotted("self.register_load_state_dict_pre_hook"), [argument(function)])
+        return cst.SimpleStatementLine([cst.Expr(register)])
+
+    def render(self, node: cst.BaseStatement | cst.BaseExpression, indent: str = "") -> str:
+        """Return the source of `node`, without a line end, with `indent` in front of it.
+
+        A line that is longer than the line length, `indent` included and a tab counted as four columns, is broken
+        as black breaks it: the contents of the last brackets on a line of their own, else one a line with a trailing
+        comma. A statement in which a value brings a comment, or a string over several lines, keeps its line breaks.
+        """
+        statement = cst.SimpleStatementLine([cst.Expr(node)]) if isinstance(node, cst.BaseExpression) else node
+        source = cst.Module([]).code_for_node(statement)
+        return lay_out(source, line_length=self._line_length, indent=indent, indent_unit=self._indent_unit)
+
+    def _kind(self, node: LogicalNode) -> _Kind:
+        kind = node.kind
+        if not is_dotted_name(kind):
+            raise EmitError("a kind has to be a name", node=node.id, text=kind)
+        dialect = self._dialect
+        if "." in kind:
+            qualified = self._names.qualify(kind)
+            if (layer := dialect.layer_kind(qualified)) is not None:
+                return _Kind(qualified, stateful=True, known=True, seeded=layer in dialect.seeded)
+            if qualified in dialect.containers.values():
+                return _Kind(qualified, stateful=True, known=True, callable=False)
+            if dialect.function_kind(qualified) is not None:
+                return _Kind(qualified, stateful=False, known=True)
+            reached = self._names.reach(qualified)
+            name = kind.rpartition(".")[2].lstrip("_")
+            return _Kind(reached or kind, stateful=name[:1].isupper(), known=False)
+        if kind in dialect.layers:
+            return _Kind(dialect.layers[kind], stateful=True, known=True, seeded=kind in dialect.seeded)
+        if kind in dialect.containers:
+            return _Kind(dialect.containers[kind], stateful=True, known=True, callable=False)
+        function = dialect.function(kind.removeprefix("func_"))
+        if function is None:
+            raise EmitError(f"{self.framework} has no layer and no function of this kind", node=node.id, text=kind)
+        return _Kind(function.api, stateful=False, known=True)
+
+    def _call(self, node: LogicalNode, input_vars: Sequence[str]) -> cst.Call:
+        _check_id(node)
+        kind = self._kind(node)
+        if not kind.callable:
+            raise EmitError("a container of layers cannot be called", node=node.id, text=node.kind)
+        inputs: list[cst.Arg] = []
+        for text in input_vars:
+            star, value = parse_value(text, node=node.id)
+            if star == "**":
+                raise EmitError("an input is positional", node=node.id, text=text)
+            inputs.append(argument(value, star=star))
+        if kind.stateful:
+            return call(dotted(f"self.{node.id}"), inputs)
+        arguments = _arguments(node)
+        function = dotted(self._names.spell(kind.api) if kind.known else kind.api)
+        return call(function, [*inputs, *arguments])
+
+    def _sizes(self, sizes: str | Sequence[str], node: LogicalNode) -> cst.BaseExpression:
+        if isinstance(sizes, str):
+            return parse_expression(sizes, node=node.id, bracketed=True)
+        return cst.List([cst.Element(parse_expression(size, node=node.id, bracketed=True)) for size in sizes])
+
+    def _need_load_hooks(self, name: str) -> None:
+        if self.framework != "torch":
+            raise EmitError(f"{self.framework} has no load hook", node=name, text=name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What a node's kind comes to; `api` is fully qualified when it is known, else the source to emit."""
+
+    api: str
+    stateful: bool
+    known: bool
+    callable: bool = True
+    seeded: bool = False
+
+
+_POSITIONAL = re.compile(r"arg_(0|[1-9][0-9]*)")
+
+
+def _arguments(node: LogicalNode) -> list[cst.Arg]:
+    """The arguments of a node's metadata: positional ones by number, then keywords as given."""
+    positional: list[tuple[int, cst.Arg]] = []
+    keywords: list[cst.Arg] = []
+    for key, text in node.metadata.items():
+        star, value = parse_value(text, node=node.id)
+        place = _POSITIONAL.fullmatch(key)
+        if star == "**":
+            keywords.append(argument(value, star=star))
+        elif place is not None:
+            positional.append((int(place[1]), argument(value, star=star)))
+        elif star:
+            raise EmitError(f"the keyword {key} cannot be unpacked", node=node.id, text=text)
+        elif not is_identifier(key):
+            raise EmitError("a keyword has to be an identifier", node=node.id, text=key)
+        else:
+            keywords.append(argument(value, name=key))
+    return [given for _, given in sorted(positional, key=lambda item: item[0])] + keywords
+
+
+def _offsets(sizes: cst.List) -> list[cst.BaseExpression]:
+    """Where the pieces begin, but for the first: the running sums of all sizes but the last."""
+    offsets: list[cst.BaseExpression] = []
+    known, unknown = 0, list[cst.BaseExpression]()
+    for element in sizes.elements[:-1]:
+        if isinstance(element.value, cst.Integer):
+            known += element.value.evaluated_value
+        else:
+            unknown.append(_summand(element.value))
+        total: cst.BaseExpression | None = cst.Integer(str(known)) if known or not unknown else None
+        for summand in unknown:
+            total = summand if total is None else cst.BinaryOperation(total, cst.Add(), summand)
+        if total is not None:
+            offsets.append(total.deep_clone())
+    return offsets
+
+
+def _summand(size: cst.BaseExpression) -> cst.BaseExpression:
+    """`size` as an operand of `+`: parenthesised, unless it binds at least as tightly."""
+    tight = (cst.Name, cst.Attribute, cst.Call, cst.Subscript, cst.Integer, cst.UnaryOperation)
+    products = (cst.Add, cst.Multiply, cst.FloorDivide, cst.Modulo, cst.Power)
+    is_tight = isinstance(size, tight) and not isinstance(getattr(size, "operator", None), cst.Not)
+    is_product = isinstance(size, cst.BinaryOperation) and isinstance(size.operator, products)
+    if size.lpar or is_tight or is_product:
+        return size
+    return size.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
+
+
+def _assign(
+    targets: Sequence[cst.Name | cst.Attribute], value: cst.BaseExpression, *, unpack: bool = False
+) -> cst.SimpleStatementLine:
+    target: cst.BaseAssignTargetExpression = targets[0]
+    if unpack and len(targets) == 1:
+        target = cst.Tuple([cst.Element(targets[0], comma=cst.Comma())])
+    elif unpack:
+        target = cst.Tuple([cst.Element(each) for each in targets], [], [])
+    return cst.SimpleStatementLine([cst.Assign([cst.AssignTarget(target)], value)])
+
+
+def _target(name: str, node: str) -> cst.Name | cst.Attribute:
+    if not is_dotted_name(name):
+        raise EmitError("this cannot be assigned to", node=node, text=name)
+    return dotted(name)
+
+
+def _check_id(node: LogicalNode) -> None:
+    if not is_identifier(node.id):
+        raise EmitError("an id has to be an identifier", node=node.id, text=node.id)
+
+
+def _check_function_name(name: str) -> None:
+    if not is_identifier(name):
+        raise EmitError("a function's name has to be an identifier", node=name, text=name)
+
+
+def _check_module_path(path: str, name: str) -> None:
+    """A submodule's path may hold numbers, as those of a `torch.nn.Sequential` do."""
+    if not re.fullmatch(r"\w+(\.\w+)*", path):
+        raise EmitError("this is no path of a submodule", node=name, text=path)
+
+
+def _display(names: Sequence[str]) -> str:
+    return f"({', '.join(string(name) for name in names)}{',' if len(names) == 1 else ''})"
+
+
+def _function(source: str, name: str) -> cst.FunctionDef:
+    function = cst.parse_statement(source)
+    if not isinstance(function, cst.FunctionDef):
+        raise EmitError("this is no function", node=name, text=source)
+    return function
