@@ -98,6 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
             write_bytes(_diff(file), status)
     elif streamed:
         # Whatever went wrong, an editor that filters its buffer through this gets its text back.
+        if not tasks:
+            write_bytes(sys.stdin.buffer.read(), status)
         for task, file in zip(tasks, files, strict=True):
             write_bytes(file.after if file.after or not file.errors else task.job.data or b"", status)
     else:
@@ -162,9 +164,9 @@ def fix_file(task: FixTask) -> FixReport:
     text, applied = _fixed(before, task.allow, job.settings)
     after = before if text == source.text else before.updated(text)
     if after.problems:
-        problem = syntax_error(after.problems[0])
         codes = ", ".join(sorted({finding.code for finding in applied}))
-        return _with_errors(untouched, FileError(f"internal error: {codes} would leave {problem.message}; not edited"))
+        fault = f"{codes} would leave a syntax error ({after.problems[0].message}); not edited"
+        return _with_errors(untouched, FileError(f"internal error: {fault}"))
     data = source.encoded(text)
     if isinstance(data, ReadingProblem):
         return _with_errors(untouched, FileError(data.message))
