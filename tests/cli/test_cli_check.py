@@ -283,6 +283,16 @@ def test_a_bad_setting_is_said_once_and_costs_its_files(run, files, tmp_path: Pa
     assert ran.err.count("\n") == 1
 
 
+def test_a_path_above_has_the_settings_above(run, files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "pyproject.toml").write_text("[tool.fuselight]\nignore = ['ALL']\n", "utf-8")
+    files(model=MODEL, **{"here/inner": MODEL})
+    monkeypatch.chdir(tmp_path / "here")
+    assert concise(run, ".", "..").out.splitlines()[:-1] == [
+        "../model.py:2:9: FUS401 [exact] `fuse_exact` can be fused"
+    ]
+
+
 def test_standard_input(run, files, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool.fuselight]\nignore = ['FUS2']\n", "utf-8")
     stdin = b"y = fuse_exact(x)\nfuse_checkpoint(x)\n"

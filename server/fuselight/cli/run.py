@@ -15,7 +15,7 @@ from fuselight.cli.terminal import report_error
 from fuselight.fusions.model import Finding, Fix
 from fuselight.project.discovery import discover
 from fuselight.project.reading import ReadingProblem, SourceFile, decode_source, read_source
-from fuselight.project.settings import Settings, SettingsCache, SettingsError
+from fuselight.project.settings import Settings, SettingsError, configures, load_settings
 from fuselight.project.suppression import suppressions
 
 STANDARD_INPUT = "-"
@@ -163,12 +163,22 @@ def find_jobs(paths: Sequence[str], overrides: dict[str, object], stdin_filename
         SettingsError: an option's value is not allowed.
     """
     Settings().merge(overrides, "command line")
-    cache = SettingsCache()
     complaints: dict[str, None] = {}
 
-    def settings_of(path: Path) -> Settings | None:
+    of_folder: dict[Path, Settings | None] = {}
+
+    def settings_of(folder: Path) -> Settings | None:
+        place = Path(os.path.abspath(folder))
+        if place not in of_folder:
+            if place.parent in of_folder and not configures(place):
+                of_folder[place] = of_folder[place.parent]
+            else:
+                of_folder[place] = read_settings(place)
+        return of_folder[place]
+
+    def read_settings(place: Path) -> Settings | None:
         try:
-            return cache.of(path).merge(overrides, "command line")
+            return load_settings(place).merge(overrides, "command line")
         except SettingsError as error:
             complaints[str(error)] = None
             return None
@@ -178,17 +188,14 @@ def find_jobs(paths: Sequence[str], overrides: dict[str, object], stdin_filename
         if len(paths) > 1:
             raise SettingsError("command line", None, "- for standard input stands alone")
         path = Path(stdin_filename or STANDARD_INPUT)
-        settings = settings_of(path)
+        settings = settings_of(path.parent)
         if settings is not None:
             jobs.append(Job(path, settings, sys.stdin.buffer.read()))
         failed = False
     else:
         found = discover([Path(path) for path in paths], lambda folder: settings_of(folder) or Settings())
-        by_folder: dict[Path, Settings | None] = {}
         for file in found.files:
-            if file.parent not in by_folder:
-                by_folder[file.parent] = settings_of(file)
-            settings = by_folder[file.parent]
+            settings = settings_of(file.parent)
             if settings is not None:
                 jobs.append(Job(file, settings))
         for problem in found.problems:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -74,6 +75,11 @@ def load_settings(path: Path) -> Settings:
     return _load(_directory(path))[0]
 
 
+def configures(folder: Path) -> bool:
+    """Whether `folder` holds a file that settings can come from; where not, its parent's settings are its own."""
+    return any(os.path.isfile(file) for file in _configurations(folder))
+
+
 class SettingsCache:
     """Settings by directory, read again when a file that they come from appears, changes or goes."""
 
@@ -120,8 +126,9 @@ def _stamp(file: Path) -> _Stamp:
 
 
 def _directory(path: Path) -> Path:
-    absolute = path.absolute()
-    return absolute if absolute.is_dir() else absolute.parent
+    # Without "..": its parents must be those on disk.
+    absolute = Path(os.path.abspath(path))
+    return absolute if os.path.isdir(absolute) else absolute.parent
 
 
 def _upward(directory: Path) -> Iterator[Path]:

@@ -52,8 +52,8 @@ def _finding(site: Site, path: str, lines: LineIndex, style: Style) -> Iterator[
             start, end = finding.span.start - lines.starts[line], finding.span.end - lines.starts[line]
             before, under = _width(body[:start]), _width(body[start:end]) or 1
             yield f"{edge} {' ' * before}{style.caret('^' * under)}"
-    if first != last:
-        yield f"{edge} {style.caret('|' + '_' * _width(lines.line_body(last)) + '^')}"
+        elif line == last:
+            yield f"{edge} {style.caret('|' + '_' * _width(body) + '^')}"
     yield edge
     title = printable(" ".join(finding.title.splitlines()))
     if finding.refused is not None:
@@ -88,8 +88,7 @@ def _shown_lines(span: Span, lines: LineIndex) -> Iterator[int | None]:
 def _change(fix: Fix, lines: LineIndex, style: Style) -> Iterator[str]:
     """The unified diff of a fix, without its file names."""
     shift = 0
-    for first, last, after in _hunks(fix.edits, lines):
-        before = [lines.line_body(line) for line in range(first, last + 1)]
+    for first, before, after in _touched(fix.edits, lines):
         for hunk in difflib.SequenceMatcher(a=before, b=after, autojunk=False).get_grouped_opcodes(1):
             old, new = first + hunk[0][1] + 1, first + hunk[0][3] + 1 + shift
             removed, added = hunk[-1][2] - hunk[0][1], hunk[-1][4] - hunk[0][3]
@@ -103,8 +102,8 @@ def _change(fix: Fix, lines: LineIndex, style: Style) -> Iterator[str]:
         shift += len(after) - len(before)
 
 
-def _hunks(edits: tuple[TextEdit, ...], lines: LineIndex) -> Iterator[tuple[int, int, list[str]]]:
-    """Lines `first` to `last` that edits close to each other touch, one line of context in, and what they become."""
+def _touched(edits: tuple[TextEdit, ...], lines: LineIndex) -> Iterator[tuple[int, list[str], list[str]]]:
+    """Where edits are close to each other: the first line, from 0, the lines as they are, the lines as they become."""
     groups: list[tuple[int, int, list[TextEdit]]] = []
     for edit in edits:
         first = max(0, lines.line_of(edit.start) - 1)
@@ -115,12 +114,16 @@ def _hunks(edits: tuple[TextEdit, ...], lines: LineIndex) -> Iterator[tuple[int,
             groups.append((first, last, [edit]))
     for first, last, members in groups:
         start = lines.starts[first]
-        end = lines.starts[last] + len(lines.line_text(last))
+        before = lines.text[start : lines.starts[last] + len(lines.line_text(last))]
         moved = tuple(TextEdit(edit.start - start, edit.end - start, edit.content) for edit in members)
-        after = LineIndex(Fix("", moved).apply(lines.text[start:end]))
-        # Text that ends in a line end has an empty last "line" that is none of the hunk's.
-        count = len(after) - 1 if last + 1 < len(lines) else len(after)
-        yield first, last, [after.line_body(line) for line in range(count)]
+        yield first, _bodies(before), _bodies(Fix("", moved).apply(before))
+
+
+def _bodies(text: str) -> list[str]:
+    """The lines of a text; what comes after its last line end is one only if it holds something."""
+    lines = LineIndex(text)
+    bodies = [lines.line_body(line) for line in range(len(lines))]
+    return bodies if bodies[-1] else bodies[:-1]
 
 
 def _width(text: str) -> int:
