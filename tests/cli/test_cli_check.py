@@ -20,6 +20,12 @@ def test_nothing_found(run, files) -> None:
     assert (ran.status, ran.out, ran.err) == (0, "No fusions found.\n", "")
 
 
+def test_no_files_is_worth_a_word(run, files) -> None:
+    ran = concise(run)
+    assert (ran.status, ran.out) == (0, "No fusions found.\n")
+    assert ran.err == "warning: no Python files found under the given paths\n"
+
+
 def test_concise(run, files) -> None:
     files(model=MODEL, other="a = fuse_numerics(x)\nb = fuse_checkpoint(x)\nc = withheld(x)\n")
     ran = concise(run)
@@ -248,7 +254,8 @@ def test_a_fault_in_an_edit_costs_the_edit(run, files) -> None:
     files(model="y = nofix(x)\nz = fuse_exact(x)\n")
     ran = run("check", "--output-format", "json")
     assert [bool(found["fix"]) for found in json.loads(ran.out)] == [False, True]
-    assert ran.err == "error: model.py:1:5: internal error: RuntimeError: no edit came of it (the edit of FUS405)\n"
+    assert ran.err.startswith("error: model.py:1:5: internal error: RuntimeError: no edit came of it at conftest.py:")
+    assert ran.err.endswith(" (the edit of FUS405)\n")
     assert ran.status == 2
 
 

@@ -144,6 +144,15 @@ def test_diff_is_one_that_git_applies(
     assert (tmp_path / "a model.py").read_bytes() == data.replace(b"fuse_exact", b"fused")
 
 
+def test_diff_in_colours_sends_nothing_else(run, files, monkeypatch: pytest.MonkeyPatch) -> None:
+    files(model="s = '\x07'; fuse_exact(x)\r\n")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert run("fix", "--diff").out.splitlines()[3:] == [
+        "\x1b[31m-s = '\\x07'; fuse_exact(x)\x1b[0m",
+        "\x1b[32m+s = '\\x07'; fused(x)\x1b[0m",
+    ]
+
+
 def test_diff_of_nothing(run, files) -> None:
     files(model="fuse_checkpoint(x)\n")
     ran = run("fix", "--diff")

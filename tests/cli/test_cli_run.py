@@ -51,7 +51,8 @@ def expected(count: int, why: str) -> list[int | str]:
 
 @pytest.mark.parametrize("count", [0, 1, FEW, FEW + 1, 100])
 def test_in_order(count: int) -> None:
-    assert in_order(range(count), doubled, failure) == expected(count, "internal error: ValueError: unlucky")
+    at = f"test_cli_run.py:{doubled.__code__.co_firstlineno + 2}"
+    assert in_order(range(count), doubled, failure) == expected(count, f"internal error: ValueError: unlucky at {at}")
 
 
 def test_a_process_that_dies_costs_one_task(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ class FixReport:
 
 def run(arguments: argparse.Namespace) -> int:
     from fuselight.cli.run import STANDARD_INPUT, FileError, find_jobs, in_order
-    from fuselight.cli.terminal import report_error, write_bytes
+    from fuselight.cli.terminal import colours_wanted, report_error, write, write_bytes
     from fuselight.project.settings import SettingsError
 
     try:
@@ -94,8 +94,12 @@ def run(arguments: argparse.Namespace) -> int:
         status = FOUND_NOTHING
     say = _say(arguments.diff or streamed, status)
     if arguments.diff:
+        coloured = colours_wanted(sys.stdout)
         for file in changed:
-            write_bytes(_diff(file), status)
+            if coloured:
+                write(_coloured(_diff(file)), status)
+            else:
+                write_bytes(_diff(file), status)
     elif streamed:
         # Whatever went wrong, an editor that filters its buffer through this gets its text back.
         if not tasks:
@@ -227,3 +231,17 @@ def _diff(file: FixReport) -> bytes:
     for line in difflib.diff_bytes(difflib.unified_diff, before, after, name, name):
         out.append(line if line.endswith(b"\n") else line + b"\n\\ No newline at end of file\n")
     return b"".join(out)
+
+
+def _coloured(diff: bytes) -> str:
+    """The diff for people's eyes: in colours, without control characters."""
+    from fuselight.cli.terminal import Style, printable
+
+    style = Style(True)
+    starts = {"---": style.bold, "+++": style.bold, "@@ ": style.faint}
+    signs = {"-": style.removed, "+": style.added}
+    out: list[str] = []
+    for line in diff.decode("utf-8", "replace").split("\n"):
+        paint = starts.get(line[:3]) or signs.get(line[:1]) or str
+        out.append(paint(printable(line.rstrip("\r"))))
+    return "\n".join(out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fuselight.analysis import Analysis, SyntaxProblem
-from fuselight.cli.terminal import report_error
+from fuselight.cli.terminal import note, report_error
 from fuselight.fusions.model import Finding, Fix
 from fuselight.project.discovery import discover
 from fuselight.project.reading import ReadingProblem, SourceFile, decode_source, read_source
@@ -153,7 +154,10 @@ def syntax_error(problem: SyntaxProblem) -> FileError:
 
 
 def internal(error: BaseException) -> str:
-    return f"internal error: {type(error).__name__}: {error}".removesuffix(": ")
+    """A fault of fuselight's own, with the place that a report of it should name."""
+    told = f"internal error: {type(error).__name__}: {error}".removesuffix(": ")
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{told} at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else told
 
 
 def find_jobs(paths: Sequence[str], overrides: dict[str, object], stdin_filename: str | None) -> tuple[list[Job], bool]:
@@ -201,6 +205,8 @@ def find_jobs(paths: Sequence[str], overrides: dict[str, object], stdin_filename
         for problem in found.problems:
             report_error(f"{displayed(problem.path)}: {problem.message}")
         failed = bool(found.problems)
+        if not found.files and not failed:
+            note("warning: no Python files found under the given paths")
     for complaint in complaints:
         report_error(complaint)
     return jobs, failed or bool(complaints)

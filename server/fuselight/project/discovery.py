@@ -63,7 +63,10 @@ class _Ignored:
 
     def verdict(self, path: str, is_directory: bool) -> bool | None:
         """Whether `path` is left out (True) or let in again (False); None where no pattern speaks of it."""
-        relative = os.path.relpath(path, self.root).replace(os.sep, "/")
+        below = self.root.rstrip(os.sep) + os.sep
+        if not path.startswith(below):
+            return None
+        relative = path[len(below) :].replace(os.sep, "/")
         return self.patterns.check_file(f"{relative}/" if is_directory else relative).include
 
 

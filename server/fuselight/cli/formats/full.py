@@ -55,6 +55,9 @@ def _finding(site: Site, path: str, lines: LineIndex, style: Style) -> Iterator[
         elif line == last:
             yield f"{edge} {style.caret('|' + '_' * _width(body) + '^')}"
     yield edge
+    if finding.others:
+        also = (":".join(map(str, lines.row_column(other.start))) for other in finding.others)
+        yield f"{style.faint('also at')}: {', '.join(also)}"
     title = printable(" ".join(finding.title.splitlines()))
     if finding.refused is not None:
         yield f"{style.faint('refused')}: {printable(' '.join(finding.refused.splitlines()))}"
