@@ -8,6 +8,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
 from fuselight.fusions.model import Finding
+from fuselight.lsp import warmup
 from fuselight.lsp.client import Client
 from fuselight.lsp.documents import Document
 from fuselight.lsp.transport import table
@@ -87,4 +88,7 @@ def _all(server: FuselightServer, document: Document) -> list[types.Diagnostic]:
     """The findings of the classes to report; the others are refactorings, which wait for the user to look for them."""
     reported = server.configuration.settings(document).reported
     findings = server.configuration.findings(document)
+    for problem in server.configuration.new_problems():
+        server.window_show_message(types.ShowMessageParams(types.MessageType.Warning, f"fuselight: {problem}"))
+    warmup.schedule(server)
     return [of(finding, document, server.client) for finding in findings if finding.safety in reported]

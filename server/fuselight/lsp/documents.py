@@ -28,29 +28,18 @@ class Document:
         self.language = item.language_id
         self.version = item.version
         self.encoding = encoding
-        self.text = _joined(item.text)
         self._analysis: Analysis | None = None
         self._analysed: str | None = None
-        self._lines: LineIndex | None = None
         self._broken: str | None = None
-
-    @property
-    def lines(self) -> LineIndex:
-        """The lines of the newest text."""
-        if self._analysis is not None and self._analysed is self.text:
-            return self._analysis.lines
-        if self._lines is None or self._lines.text is not self.text:
-            self._lines = LineIndex(self.text)
-        return self._lines
+        self._take(item.text)
 
     def change(self, version: int, changes: Iterable[types.TextDocumentContentChangeEvent]) -> None:
         """Apply the changes of one notification, each to the outcome of the one before."""
         for change in changes:
             if isinstance(change, types.TextDocumentContentChangePartial):
-                span = self.span(change.range)
-                self.text = _joined(f"{self.text[: span.start]}{change.text}{self.text[span.end :]}", change.text)
+                self._replace(self.span(change.range), change.text)
             else:
-                self.text = _joined(change.text)
+                self._take(change.text)
         self.version = version
 
     def analysis(self, line_length: int) -> Analysis | None:
@@ -67,7 +56,7 @@ class Document:
             logger.exception("The analysis of %s, version %s, failed", self.uri, self.version)
             self._analysis, self._broken = None, self.text
             return None
-        self._analysed, self._lines = self.text, None
+        self._analysed = self.text
         return self._analysis
 
     def offset(self, position: types.Position) -> int:
@@ -83,9 +72,40 @@ class Document:
         end = self.lines.position(span.end, self.encoding)
         return types.Range(types.Position(*start), types.Position(*end))
 
+    def _take(self, text: str) -> None:
+        self.text = _joined(text)
+        self.lines = LineIndex(self.text)
 
-def _joined(text: str, inserted: str | None = None) -> str:
+    def _replace(self, span: Span, content: str) -> None:
+        text = f"{self.text[: span.start]}{content}{self.text[span.end :]}"
+        if _SURROGATE.search(content):
+            self._take(text)
+        else:
+            self.text, self.lines = text, _Spliced(self.lines, span, text)
+
+
+class _Spliced(LineIndex):
+    """The lines of a text after one change: those around it are looked at anew, the others moved."""
+
+    __slots__ = ()
+
+    def __init__(self, before: LineIndex, span: Span, text: str) -> None:
+        by = len(text) - len(before.text)
+        # From the line before on, since a "\n" put behind a "\r" joins it; the last line touched keeps its end.
+        first = max(before.line_of(span.start) - 1, 0)
+        last = before.line_of(span.end) + 1
+        start = before.starts[first]
+        end = before.starts[last] + by if last < len(before) else len(text)
+        self.text = text
+        self.starts = [
+            *before.starts[:first],
+            *(start + at for at in LineIndex(text[start:end]).starts),
+            *(at + by for at in before.starts[last + 1 :]),
+        ]
+
+
+def _joined(text: str) -> str:
     """Make one character of the halves of a surrogate pair that a client sent in two changes."""
-    if _SURROGATE.search(text if inserted is None else inserted) is None:
+    if _SURROGATE.search(text) is None:
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")

@@ -19,7 +19,7 @@ from pygls.exceptions import (
 )
 from pygls.protocol import LanguageServerProtocol, lsp_method
 
-from fuselight.lsp.transport import Json, Undecodable, table
+from fuselight.lsp.transport import Json, Undecodable
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -76,10 +76,10 @@ class FuselightProtocol(LanguageServerProtocol):
         return None
 
     def _knows(self, method: str) -> bool:
-        return method == types.CANCEL_REQUEST or any(
-            method in table(known)
-            for known in (self.fm.builtin_features, self.fm.features)  # pyright: ignore[reportUnknownMemberType]
-        )
+        try:
+            return method == types.CANCEL_REQUEST or callable(self._get_handler(method))
+        except JsonRpcMethodNotFound:
+            return False
 
     def _deliver(self, message: dict[str, Json]) -> None:
         try:

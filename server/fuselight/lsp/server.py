@@ -15,7 +15,7 @@ from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
 from fuselight import __version__
-from fuselight.lsp import code_actions, configuration, diagnostics, hover, transport, warmup
+from fuselight.lsp import code_actions, configuration, diagnostics, hover, transport
 from fuselight.lsp.client import Client
 from fuselight.lsp.documents import Document
 from fuselight.lsp.protocol import FuselightProtocol
@@ -46,6 +46,7 @@ class FuselightServer(LanguageServer):
         self.documents: dict[str, Document] = {}
         self.configuration = configuration.Configuration()
         self.exit_status: int | None = None
+        self.is_warm = False
         self._idle: dict[object, Callable[[], None]] = {}
         self.feature(types.TEXT_DOCUMENT_HOVER)(hover.hover)
         self.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(configuration.changed)
@@ -98,7 +99,6 @@ class FuselightServer(LanguageServer):
     def ready(self) -> None:
         """The client is ready for requests of the server's own."""
         configuration.register(self)
-        warmup.schedule(self)
 
     def document(self, uri: str) -> Document | None:
         """The open Python document at `uri`."""

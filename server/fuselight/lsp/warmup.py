@@ -19,20 +19,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_DELAY = 0.25
-"""Seconds after `initialized`. Editors open the first document in this time, and its diagnostics come first."""
-
 
 def schedule(server: FuselightServer) -> None:
-    """Warm up: the protocol's part between messages, the rewriting part on a thread of its own."""
+    """Warm up, once: the protocol's part between messages, the rewriting part on a thread of its own.
+
+    Called when the first diagnostics are there: they come first, and a session without any needs no warm-up.
+    """
+    if server.is_warm:
+        return
+    server.is_warm = True
     converter = server.protocol._converter  # pyright: ignore[reportPrivateUsage]
     for number, (request, response) in enumerate(_MESSAGES):
         server.when_idle(("warm-up", number), partial(_convert, converter, request, response))
+    server.when_idle("rewriting", threading.Thread(target=_load_rewriting, daemon=True).start)
     # The thread may not hold the interpreter for as long as a user would notice at each key.
     sys.setswitchinterval(0.0005)
-    timer = threading.Timer(_DELAY, _load_rewriting)
-    timer.daemon = True
-    timer.start()
 
 
 def _load_rewriting() -> None:

@@ -1,0 +1,76 @@
+"""The real server over an engine of the tests' own, for what no model code brings about at will.
+
+A word such as `exact_1` is a finding of that safety class, its edit puts it in capitals. `refused_1` is a near miss,
+`withheld_1` a finding without an edit, `FAULT` breaks the analysis, `PRINT` has it print, `FIXFAULT` breaks the edit.
+"""
+
+import re
+import subprocess
+import sys
+
+import fuselight.analysis as engine
+from fuselight.fusions.model import Finding, Fix, Safety, TextEdit
+from fuselight.source.lines import Span
+
+WORD = re.compile(r"\b(exact|checkpoint|breaking|inference|numerics|refused|withheld)_(\w+)")
+
+
+class StandIn:
+    def __init__(self, text, *, line_length=88):
+        if "FAULT" in text.split():
+            raise RuntimeError("a fault in the engine")
+        if "PRINT" in text:
+            print("printed by the engine")
+            subprocess.run([sys.executable, "-c", "print('printed by a child')"], check=True)
+        self.text = text
+        self.line_length = line_length
+        found = [self._finding(number, match) for number, match in enumerate(WORD.finditer(text))]
+        self.findings = tuple(finding for finding in found if finding.refused is None)
+        self.refusals = tuple(finding for finding in found if finding.refused is not None)
+
+    def _finding(self, number, match):
+        kind, span = match[1], Span(*match.span())
+        safety = Safety(kind) if kind in {safety.value for safety in Safety} else Safety.EXACT
+        return Finding(
+            code="FUS101" if safety is Safety.EXACT else "FUS201",
+            name="stand_in",
+            message=f"{match[0]} could be capitals (line length {self.line_length})",
+            safety=safety,
+            title=f"Put {match[0]} in capitals",
+            scope="Model.forward",
+            span=span,
+            others=(Span(0, 0),) if match[2] == "related" else (),
+            refused="too small" if kind == "refused" else None,
+            withheld="generated" if kind == "withheld" else None,
+            number=number,
+        )
+
+    def updated(self, text):
+        return StandIn(text, line_length=self.line_length)
+
+    def fix(self, finding):
+        if "FIXFAULT" in self.text:
+            raise RuntimeError("a fault in an edit")
+        span = finding.span
+        return Fix(finding.title, (TextEdit(span.start, span.end, self.text[span.start : span.end].upper()),))
+
+
+def fix_all(analysis, allow, codes=None):
+    applied = []
+
+    def is_wanted(finding):
+        return finding.safety in allow and not finding.withheld and (codes is None or finding.code in codes)
+
+    while todo := list(filter(is_wanted, analysis.findings)):
+        applied.append(todo[0])
+        analysis = analysis.updated(analysis.fix(todo[0]).apply(analysis.text))
+    return engine.FixedText(analysis.text, tuple(applied))
+
+
+engine.Analysis = StandIn
+engine.fix_all = fix_all
+
+if __name__ == "__main__":
+    from fuselight.lsp import start
+
+    start()

@@ -1,0 +1,235 @@
+"""Code actions: what is offered where, and that an edit is right for the text it lands in, or refused."""
+
+import pytest
+from lsprotocol import types
+from pygls.exceptions import JsonRpcException
+
+GATE = """\
+import torch
+import torch.nn.functional as F
+
+
+def gate(x):
+    return x * torch.sigmoid(x)
+
+
+def twice(x, y):
+    x = x * torch.sigmoid(x)
+    return y * torch.sigmoid(y) + x
+"""
+FUSED = GATE.replace("x * torch.sigmoid(x)", "F.silu(x)")
+ATTENTION = """\
+import torch
+from torch import nn
+
+
+class Attention(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.q_proj = nn.Linear(dim, dim)
+        self.k_proj = nn.Linear(dim, dim)
+        self.v_proj = nn.Linear(dim, dim)
+
+    def forward(self, x):
+        q = self.q_proj(x)
+        k = self.k_proj(x)
+        v = self.v_proj(x)
+        return q @ k.transpose(-1, -2) @ v
+"""
+STEM = """\
+import torch
+from torch import nn
+
+
+class Stem(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3)
+        self.bn = nn.BatchNorm2d(16)
+
+    def forward(self, x):
+        return self.bn(self.conv(x))
+"""
+WORDS = "exact_1 checkpoint_1 numerics_1 breaking_1 inference_1 refused_1 withheld_1\n"
+
+
+def kinds(actions):
+    return [str(getattr(action.kind, "value", action.kind)) for action in actions]
+
+
+def titles(actions):
+    return [action.title for action in actions]
+
+
+async def test_an_exact_quick_fix_is_preferred_and_resolves_to_the_right_text(editor):
+    await editor.start(resolve=True, versioned=True)
+    editor.open(GATE)
+    shown = await editor.pushed(1)
+    (action,) = await editor.actions("x * torch", diagnostics=shown)
+    assert (kinds([action]), action.is_preferred, action.edit) == (["quickfix"], True, None)
+    assert [diagnostic.code for diagnostic in action.diagnostics] == ["FUS401"]
+    resolved = await editor.resolve(action)
+    assert editor.applied(resolved.edit) == GATE.replace("x * torch.sigmoid(x)", "F.silu(x)", 1)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+async def test_fix_all_in_minimal_edits(editor, newline):
+    await editor.start(resolve=True, versioned=True)
+    editor.open(GATE.replace("\n", newline))
+    (action,) = await editor.actions("import", only=["source.fixAll"])
+    resolved = await editor.resolve(action)
+    expected = FUSED.replace("y * torch.sigmoid(y)", "F.silu(y)").replace("\n", newline)
+    assert editor.applied(resolved.edit) == expected
+    assert len(resolved.edit.document_changes[0].edits) == 2
+
+
+@pytest.mark.parametrize(("text", "code"), [(ATTENTION, "FUS201"), (STEM, "FUS101")])
+async def test_a_checkpoint_quick_fix_is_not_preferred_and_not_in_fix_all(editor, text, code):
+    await editor.start(resolve=True, versioned=True)
+    editor.open(text)
+    place = "self.k_proj(x)" if text is ATTENTION else "self.bn(self"
+    (action,) = await editor.actions(place)
+    assert (kinds([action]), action.is_preferred) == (["quickfix"], False)
+    assert [diagnostic.code for diagnostic in action.diagnostics] == [code]
+    fixed = editor.applied((await editor.resolve(action)).edit)
+    assert fixed != text
+    compile(fixed, "model.py", "exec")
+    assert await editor.actions("import", only=["source"]) == []
+
+
+async def test_every_sibling_offers_the_action(editor):
+    await editor.start()
+    editor.open(ATTENTION)
+    for place in ("self.q_proj(x)", "self.k_proj(x)", "self.v_proj(x)"):
+        (action,) = await editor.actions(place)
+        assert [diagnostic.code for diagnostic in action.diagnostics] == ["FUS201"]
+    assert await editor.actions("return q") == []
+
+
+async def test_a_client_without_resolve_gets_the_edit_at_once_and_unversioned(editor):
+    await editor.start()
+    editor.open(GATE)
+    (action,) = await editor.actions("x * torch")
+    assert action.data is None
+    assert action.edit.document_changes is None
+    assert editor.applied(action.edit) == GATE.replace("x * torch.sigmoid(x)", "F.silu(x)", 1)
+    (action,) = await editor.actions("x * torch", only=["source.fixAll.fuselight"])
+    assert "sigmoid" not in editor.applied(action.edit)
+    assert not editor.server.code_action_provider.resolve_provider
+
+
+async def test_an_action_right_behind_a_change_sees_the_newest_text(editor):
+    await editor.start(resolve=True, versioned=True)
+    editor.open(GATE)
+    editor.replace("def gate(x):", "# 😀\n\n\ndef gate(x):")
+    (action,) = await editor.actions("x * torch")
+    assert "F.silu(x)" in editor.applied((await editor.resolve(action)).edit)
+
+
+@pytest.mark.parametrize("only", [["quickfix"], ["source.fixAll"]])
+async def test_a_stale_action_is_refused(editor, only):
+    await editor.start(resolve=True, versioned=True)
+    editor.open(GATE)
+    (action,) = await editor.actions("x * torch", only=only)
+    editor.replace("gate", "door")
+    with pytest.raises(JsonRpcException) as refused:
+        await editor.resolve(action)
+    assert refused.value.code == types.LSPErrorCodes.ContentModified
+    (action,) = await editor.actions("x * torch", only=only)
+    assert (await editor.resolve(action)).edit is not None
+
+
+@pytest.mark.parametrize("data", [None, {}, {"uri": 3, "version": 1}, {"uri": "file:///project/model.py", "version": 1}])
+async def test_a_made_up_action_is_refused(editor, data):
+    await editor.start(resolve=True)
+    editor.open(GATE)
+    with pytest.raises(JsonRpcException):
+        await editor.resolve(types.CodeAction("", data=data))
+
+
+@pytest.mark.parametrize(
+    ("only", "expected"),
+    [
+        (None, ["quickfix", "quickfix", "quickfix", "refactor.rewrite", "refactor.rewrite"]),
+        ([], ["quickfix", "quickfix", "quickfix", "refactor.rewrite", "refactor.rewrite"]),
+        (["quickfix"], ["quickfix", "quickfix", "quickfix"]),
+        (["refactor"], ["refactor.rewrite", "refactor.rewrite"]),
+        (["refactor.rewrite"], ["refactor.rewrite", "refactor.rewrite"]),
+        (["refactor.extract"], []),
+        (["quick"], []),
+        (["source"], ["source.fixAll.fuselight"]),
+        (["source.fixAll"], ["source.fixAll.fuselight"]),
+        (["source.fixAll.fuselight"], ["source.fixAll.fuselight"]),
+        (["source.fixAll.other"], []),
+        (["source.organizeImports"], []),
+        (["quickfix", "source"], ["quickfix", "quickfix", "quickfix", "source.fixAll.fuselight"]),
+    ],
+)
+async def test_only_the_kinds_asked_for(stand_in, only, expected):
+    await stand_in.start(resolve=True)
+    stand_in.open(WORDS.replace(" ", "_and_").replace("1_and_", "1+"))
+    found = []
+    for word in WORDS.split():
+        found += await stand_in.actions(word, only=only)
+    unique = {action.title: action for action in found}.values()
+    assert sorted(kinds(unique)) == sorted(expected)
+
+
+async def test_refusals_are_greyed_out_where_the_client_shows_such(stand_in):
+    await stand_in.start(resolve=True, disabled=True)
+    stand_in.open(WORDS)
+    for word, reason in (("refused_1", "too small"), ("withheld_1", "generated")):
+        assert await stand_in.actions(word) == []
+        (action,) = await stand_in.actions(word, only=["quickfix"])
+        assert action.disabled.reason == reason
+
+
+async def test_the_safest_action_comes_first(stand_in):
+    await stand_in.start()
+    stand_in.open("inference_1+breaking_1+numerics_1+checkpoint_1+exact_1")
+    stand_in.texts.clear()
+    found = await stand_in.client.text_document_code_action_async(
+        types.CodeActionParams(
+            types.TextDocumentIdentifier("file:///project/model.py"),
+            types.Range(types.Position(0, 0), types.Position(9, 0)),
+            types.CodeActionContext([]),
+        )
+    )
+    assert [title.split()[1].split("_")[0] for title in titles(found)] == [
+        "exact",
+        "checkpoint",
+        "numerics",
+        "breaking",
+        "inference",
+    ]
+
+
+async def test_a_fault_in_one_edit_costs_that_answer(stand_in):
+    await stand_in.start(resolve=True)
+    stand_in.open("exact_1 FIXFAULT")
+    (action,) = await stand_in.actions("exact_1")
+    with pytest.raises(JsonRpcException):
+        await stand_in.resolve(action)
+    stand_in.replace(" FIXFAULT", "")
+    (action,) = await stand_in.actions("exact_1")
+    assert stand_in.applied((await stand_in.resolve(action)).edit) == "EXACT_1"
+
+
+async def test_the_diagnostics_of_the_client_are_handed_back_as_they_came(stand_in):
+    await stand_in.start(resolve=True)
+    stand_in.open("exact_1")
+    (shown,) = await stand_in.pushed(1)
+    stripped = types.Diagnostic(shown.range, shown.message, code=shown.code)
+    (action,) = await stand_in.actions("exact_1", diagnostics=[stripped])
+    assert list(action.diagnostics) == [stripped]
+
+
+async def test_hover_tells_of_the_finding(editor):
+    await editor.start()
+    editor.open(GATE)
+    params = types.HoverParams(types.TextDocumentIdentifier("file:///project/model.py"), types.Position(5, 13))
+    hover = await editor.client.text_document_hover_async(params)
+    assert "FUS401" in hover.contents.value
+    assert editor.shown(hover.range) == "x * torch.sigmoid(x)"
+    params.position = types.Position(0, 0)
+    assert await editor.client.text_document_hover_async(params) is None
