@@ -511,11 +511,11 @@ def _copy(line: _Line) -> _Line:
 
 def _left_hand_split(line: _Line, force: bool) -> list[_Line]:
     """Split a function's header at its parameters."""
-    at = next(at for at, leaf in enumerate(line.leaves) if leaf.type == "(")
-    end = next(index for index, leaf in enumerate(line.leaves) if leaf.opening is line.leaves[at])
-    if end == at + 1:
+    at = next((at for at, leaf in enumerate(line.leaves) if leaf.type == "("), len(line.leaves))
+    end = next((end for end in range(at + 2, len(line.leaves)) if line.leaves[end].opening is line.leaves[at]), None)
+    if end is None:
         raise _CannotSplit
-    return _three(line, at, end)[:3]
+    return _three(line, at, end)
 
 
 @dataclass(frozen=True, slots=True)
