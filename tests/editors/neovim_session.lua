@@ -19,7 +19,7 @@ end
 -- Waits for a condition while the event loop runs; gives what it was waiting for.
 local function eventually(what, condition)
   local value
-  local came = vim.wait(30000, function()
+  local came = vim.wait(10000, function()
     value = condition()
     return value
   end, 10)
