@@ -27,6 +27,7 @@ class NameResolver:
         self._imports = dict(imports) if imports is not None else {}
         self._taken = taken
         self._missing: list[RequiredImport] = []
+        self._brought: set[str] = set()
 
     @property
     def missing(self) -> tuple[RequiredImport, ...]:
@@ -49,7 +50,7 @@ class NameResolver:
         for local, origin in self._imports.items():
             if origin == qualified:
                 return local
-            if qualified.startswith(f"{origin}.") and (not best or len(origin) > len(self._imports[best])):
+            if self._leads_to(origin, qualified) and (not best or len(origin) > len(self._imports[best])):
                 best = local
         return best + qualified[len(self._imports[best]) :] if best else None
 
@@ -64,7 +65,17 @@ class NameResolver:
         wanted = next(choice for choice in self._choices(conventional) if self._is_free(choice.local))
         self._imports[wanted.local] = wanted.origin
         self._missing.append(wanted)
+        self._brought.add(wanted.module)
         return wanted.local + qualified[len(wanted.origin) :]
+
+    def _leads_to(self, origin: str, qualified: str) -> bool:
+        """Whether `qualified` is an attribute, at any depth, of the module `origin`."""
+        if not qualified.startswith(f"{origin}."):
+            return False
+        return not any(
+            module.startswith(f"{origin}.") and qualified.startswith(f"{module}.") and module not in self._brought
+            for module in self._dialect.separate
+        )
 
     def _conventional(self, qualified: str) -> RequiredImport:
         modules = [module for module in self._dialect.imports if qualified.startswith(f"{module}.")]

@@ -86,7 +86,7 @@ class PythonSnippetEmitter:
             raise EmitError("a function has nothing to initialise", node=node.id, text=node.kind)
         arguments = _arguments(node)
         if kind.seeded and "rngs" not in node.metadata:
-            # Behind the keywords, but `**` ones stay last, where they are looked for.
+            # Behind the arguments that are spelled out, and before `**`, which is looked for at the end.
             before = sum(1 for given in arguments if given.star != "**")
             arguments.insert(before, argument(cst.Name("rngs"), name="rngs"))
         constructor = dotted(self._names.spell(kind.api) if kind.known else kind.api)
@@ -139,20 +139,20 @@ class PythonSnippetEmitter:
         if not output_vars:
             raise EmitError("nothing to unpack into", node=node.id)
         targets = [_target(name, node.id) for name in output_vars]
-        value = self._call(node, input_vars)
         axis = parse_expression(dim, node=node.id, bracketed=True)
         display = self._sizes(sizes, node)
         if isinstance(display, cst.List) and len(display.elements) != len(targets):
             count = f"{len(display.elements)} sizes for {len(targets)} targets"
             raise EmitError(count, node=node.id, text=", ".join(output_vars))
         if self.framework == "torch":
-            split = cst.Attribute(value, cst.Name("split"))
+            split = cst.Attribute(self._call(node, input_vars), cst.Name("split"))
             pieces = call(split, [argument(display), argument(axis, name="dim")])
         else:
             if not isinstance(display, cst.List):
                 raise EmitError(
                     f"{self.framework} splits at offsets, which need each size", node=node.id, text=str(sizes)
                 )
+            value = self._call(node, input_vars)
             split = dotted(self._names.spell(self._dialect.functions["split"].api))
             offsets = cst.List([cst.Element(offset) for offset in _offsets(display)])
             pieces = call(split, [argument(value), argument(offsets), argument(axis, name="axis")])

@@ -8,6 +8,7 @@ import inspect
 import os
 
 import pytest
+
 from fuselight_emitter import FRAMEWORKS, EmitError, RequiredImport, get_dialect
 
 os.environ.setdefault("KERAS_BACKEND", "torch")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from fuselight_emitter import EmitError, LogicalEdge, LogicalGraph, LogicalNode, topological_sort
 
 

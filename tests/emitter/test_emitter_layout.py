@@ -8,6 +8,7 @@ import random
 import black
 import libcst
 import pytest
+
 from fuselight_emitter import LogicalNode, PythonSnippetEmitter
 from fuselight_emitter.layout import lay_out
 
@@ -152,10 +153,10 @@ def test_random_statements_are_laid_out_as_black_does(seed: int) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "x = aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "x = " + "a" * 120,
         "x = f(aaaaaaaaaaaaaaaaaaaa)(bbbbbbbbbbbbbbbbbbbbbbbb)[ccccccccccccccccccc](dddddddddddddddd)",
         "x = f().aaaaaaaaaaaaaaaaaaaaaaaaa().bbbbbbbbbbbbbbbbbbbbbbbbbb().cccccccccccccccccccccc(d).eeee()",
-        "x = aaaaaaaaaaaaaaaaaaaaaaaaaaa + bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb * cccccccccccccccccccc - dddddddddddddddd",
+        "x = aaaaaaaaaaaaaaaaaaaaaaaaaaa + bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb * cccccccccccccccccc - ddddddddddddd",
         "x = aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa if bbbbbbbbbbbbbbbbbbbbbbbb else ccccccccccccccccccccccccccccc",
         "f(a, b if ccccccccccccccccccccccccccccccccccccccccccc else dddddddddddddddddddd, eeeeeeeeeeeee=f if g else h)",
         "f(a, lambda b, c=(1, 2): bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb + ccccccccccccccccccccc)",
@@ -167,7 +168,7 @@ def test_random_statements_are_laid_out_as_black_does(seed: int) -> None:
         "x = f([aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, bbbbbbbbbbbbbbbbbbbbbbbbbbbbb, ccccccccccccccccccccccccccccccccccc])",
         "x[aaaaaaaaaaaaaaaaaaaaaaaaa, bbbbbbbbbbbbbbbbbbbbbbbb] = ccccccccccccccccccccccccccccccc(ddddddddddddddddddd)",
         "a.b[c] = dddddddddddddddddddddddddddddddddddd = eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee(fffffffffffffff, g)",
-        "x = not aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa and bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb not in ccccccccccccccccccccccc",
+        "x = not aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa and bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb not in cccccccccccccccccccc",
         "x = {'a': bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb, **cccccccccccccccccccccccccccc, 'd': eeeeeeeeeeeeeeeeeeeeeeeee}",
         "f(a, b,)",
         "x = (a,)",
@@ -176,8 +177,8 @@ def test_random_statements_are_laid_out_as_black_does(seed: int) -> None:
         'x = f("日本語日本語日本語日本語日本語日本語日本語日本語日本語日本語", aaaaaaaaaaaaaaaaaaaaa, bbbb)',
         "def function(module, state_dict, prefix, *args, layer, norm):\n    return aaaaaaaaaaaaaaaaaaaaa(bbbbbbbb, c)",
         "def a_function_with_one_parameter_that_is_long(aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa):\n    return a",
-        "if aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa and bbbbbbbbbbbbbbbbbbbbbbbbbb is not ccccccccccccccccccccccccccccc:\n    del a",
-        "for a, b in aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa(bbbbbbbbbbbbbbbbbbbbbbbbbbbb, cccccccccccccccccccccccc):\n    f()",
+        "if aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa and bbbbbbbbbbbbbbbbbbbbbbbbbb is not ccccccccccccccccccccc:\n    del a",
+        "for a, b in aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa(bbbbbbbbbbbbbbbbbbbbbbbbb, cccccccccccccccccc):\n    f()",
     ],
 )
 def test_chosen_statements_are_laid_out_as_black_does(source: str, line_length: int) -> None:

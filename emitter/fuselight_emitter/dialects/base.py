@@ -70,6 +70,7 @@ class Dialect:
         functions: From a neutral kind ("silu") to the function.
         imports: From a module to the conventional import of it. The longest module that leads a name counts.
         seeded: The kinds of the layers whose constructor takes a random number stream, `rngs`.
+        separate: Submodules that importing their package alone does not bring.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Dialect:
     functions: Mapping[str, Function]
     imports: Mapping[str, RequiredImport]
     seeded: frozenset[str] = frozenset()
+    separate: frozenset[str] = frozenset()
     _kinds: dict[str, str] = field(default_factory=dict[str, str], init=False, repr=False, compare=False)
     _layer_kinds: dict[str, str] = field(default_factory=dict[str, str], init=False, repr=False, compare=False)
     _methods: dict[str, str] = field(default_factory=dict[str, str], init=False, repr=False, compare=False)

@@ -37,4 +37,5 @@ FLAX_NNX = Dialect(
     },
     imports={**IMPORTS, "flax": RequiredImport("flax"), "flax.nnx": RequiredImport("flax", "nnx")},
     seeded=frozenset(_SEEDED.split()),
+    separate=frozenset({"flax.nnx"}),
 )
