@@ -26,7 +26,7 @@ class LogicalNode:
 
     id: str
     kind: str
-    metadata: Mapping[str, str] = field(default_factory=_empty)
+    metadata: Mapping[str, str] = field(default_factory=_empty, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

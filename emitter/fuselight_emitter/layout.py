@@ -440,7 +440,7 @@ def _ternaries(text: str, tokens: list[_Token]) -> list[tuple[int, int]]:
     header = tokens[-1].value == ":"
     tree = ast.parse(text + " pass" if header else text)
     starts = _line_starts(text)
-    lines = text.splitlines(keepends=True)
+    lines = list(io.StringIO(text))
 
     def offset(line: int, column: int) -> int:
         return starts[line] + len(lines[line - 1].encode()[:column].decode())
@@ -448,11 +448,15 @@ def _ternaries(text: str, tokens: list[_Token]) -> list[tuple[int, int]]:
     by_start = {token.start: at for at, token in enumerate(tokens)}
     by_end = {token.end: at for at, token in enumerate(tokens)}
     found: list[tuple[int, int]] = []
-    for node in ast.walk(tree):
+    nodes: list[ast.AST] = [tree]
+    while nodes:
+        node = nodes.pop()
+        # An f-string is one token here, and before Python 3.12 the positions inside it are not the file's.
+        if not isinstance(node, ast.JoinedStr):
+            nodes += ast.iter_child_nodes(node)
         if isinstance(node, ast.IfExp) and node.end_lineno is not None and node.end_col_offset is not None:
             first = by_start.get(offset(node.lineno, node.col_offset))
             last = by_end.get(offset(node.end_lineno, node.end_col_offset))
-            # Inside an f-string there are no tokens of its own, and nothing to split.
             if first is not None and last is not None:
                 found.append((first, last))
     return found

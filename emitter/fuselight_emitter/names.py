@@ -44,25 +44,36 @@ class NameResolver:
                     return conventional.origin + dot + rest
         return name
 
-    def reach(self, qualified: str) -> str | None:
-        """`qualified` through an import that the file has, or None."""
+    def reach(self, qualified: str, hidden: Container[str] = ()) -> str | None:
+        """`qualified` through an import that the file has, under no name in `hidden`, or None."""
         best = ""
         for local, origin in self._imports.items():
+            if local in hidden:
+                continue
             if origin == qualified:
                 return local
             if self._leads_to(origin, qualified) and (not best or len(origin) > len(self._imports[best])):
                 best = local
         return best + qualified[len(self._imports[best]) :] if best else None
 
-    def spell(self, qualified: str) -> str:
-        """`qualified` as the file spells it, by an import that it lacks if need be."""
-        reached = self.reach(qualified)
+    def spell(self, qualified: str, hidden: Container[str] = ()) -> str:
+        """`qualified` as the file spells it, by an import that it lacks if need be.
+
+        Args:
+            qualified: The fully qualified name.
+            hidden: Local names that mean something else where the spelling is to stand.
+        """
+        reached = self.reach(qualified, hidden)
         if reached is not None:
             return reached
         conventional = self._conventional(qualified)
         if not self._known:
             return conventional.local + qualified[len(conventional.origin) :]
-        wanted = next(choice for choice in self._choices(conventional) if self._is_free(choice.local))
+        wanted = next(
+            choice
+            for choice in self._choices(conventional)
+            if choice.local not in hidden and self._is_free(choice.local)
+        )
         self._imports[wanted.local] = wanted.origin
         self._missing.append(wanted)
         self._brought.add(wanted.module)

@@ -210,14 +210,15 @@ class PythonSnippetEmitter:
             raise EmitError("nothing to merge", node=name, text=", ".join(parts))
         if not parameters:
             raise EmitError("no parameters to merge", node=name, text=merged)
-        cat = self._names.spell("torch.cat")
+        # The body uses no builtin: the file may have bound `all` to something else.
+        cat = self._names.spell("torch.cat", _MERGE_HOOK_NAMES)
         listed = f"{', '.join(parts[:-1])} and {parts[-1]}"
         source = f'''\
 def {name}(module, state_dict, prefix, *args):
     """Load checkpoints that hold {listed} in place of {merged}."""
     for parameter in {_display(parameters)}:
         keys = [f"{{prefix}}{{part}}.{{parameter}}" for part in {_display(parts)}]
-        if all(key in state_dict for key in keys):
+        if state_dict.keys() >= {{*keys}}:
             tensors = [state_dict.pop(key) for key in keys]
             state_dict[f"{{prefix}}{merged}.{{parameter}}"] = {cat}(tensors)
 '''
@@ -347,6 +348,7 @@ class _Kind:
     seeded: bool = False
 
 
+_MERGE_HOOK_NAMES = frozenset({"module", "state_dict", "prefix", "args", "parameter", "part", "keys", "key", "tensors"})
 _POSITIONAL = re.compile(r"arg_(0|[1-9][0-9]*)")
 
 

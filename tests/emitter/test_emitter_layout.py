@@ -171,6 +171,8 @@ def test_random_statements_are_laid_out_as_black_does(seed: int) -> None:
         "x = not aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa and bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb not in cccccccccccccccccccc",
         "x = {'a': bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb, **cccccccccccccccccccccccccccc, 'd': eeeeeeeeeeeeeeeeeeeeeeeee}",
         "f(a, b,)",
+        'x = f(f"{aaaaaaaaaaaaaaa if b else ccccccccccccc}", f"{ddddddddddddd if e else ffffffffffffffff}", gggggg)',
+        'x = f("\u2028", aaaaaaaaaaaaaaaaaaaaa if bbbbbbbbbbbbbbbbbbbbbbbbbbbbb else cccccccccccccccccccccccccccc, d)',
         "x = (a,)",
         "x = f((a,), b[c,])",
         "f(*aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, **bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb)",

@@ -435,6 +435,68 @@ def test_a_submodule_is_imported_once() -> None:
     assert [required.statement() for required in emitter.missing_imports] == ["import flax.nnx"]
 
 
+@pytest.mark.parametrize(
+    ("imports", "call", "missing"),
+    [
+        ({"torch": "torch"}, "torch.cat(tensors)", []),
+        ({"cat": "torch.cat"}, "cat(tensors)", []),
+        ({"keys": "torch.cat"}, "torch.cat(tensors)", ["import torch"]),
+        ({"prefix": "torch", "torch": "my.torch"}, "torch_module.cat(tensors)", ["import torch as torch_module"]),
+    ],
+)
+def test_a_hook_s_own_names_hide_the_file_s(imports: dict[str, str], call: str, missing: list[str]) -> None:
+    emitter = PythonSnippetEmitter(imports=imports)
+    assert call in text(emitter, emitter.emit_merge_hook("_load", "m", ["a", "b"], ["weight"]))
+    assert [required.statement() for required in emitter.missing_imports] == missing
+
+
+def test_the_hook_of_a_merge() -> None:
+    emitter = PythonSnippetEmitter()
+    hook = emitter.emit_merge_hook("_load_qkv", "qkv", ["q", "k", "v"], ["weight", "bias"])
+    assert (
+        text(emitter, hook) + "\n"
+        == '''\
+def _load_qkv(module, state_dict, prefix, *args):
+    """Load checkpoints that hold q, k and v in place of qkv."""
+    for parameter in ("weight", "bias"):
+        keys = [f"{prefix}{part}.{parameter}" for part in ("q", "k", "v")]
+        if state_dict.keys() >= {*keys}:
+            tensors = [state_dict.pop(key) for key in keys]
+            state_dict[f"{prefix}qkv.{parameter}"] = torch.cat(tensors)
+'''
+    )
+
+
+def test_the_hook_of_a_folded_bias() -> None:
+    emitter = PythonSnippetEmitter()
+    assert (
+        text(emitter, emitter.emit_fold_bias_hook("_fold")) + "\n"
+        == '''\
+def _fold(module, state_dict, prefix, *args, layer, norm):
+    """Load checkpoints in which the layer before a batch norm still has a bias."""
+    bias = state_dict.pop(f"{prefix}{layer}.bias", None)
+    mean = state_dict.get(f"{prefix}{norm}.running_mean")
+    if bias is not None and mean is not None:
+        state_dict[f"{prefix}{norm}.running_mean"] = mean - bias.to(mean)
+'''
+    )
+
+
+@pytest.mark.parametrize(
+    ("imports", "arguments", "source"),
+    [
+        (None, {}, "self.register_load_state_dict_pre_hook(_fold)"),
+        (None, {"layer": '"a"'}, 'self.register_load_state_dict_pre_hook(functools.partial(_fold, layer="a"))'),
+        ({"partial": "functools.partial"}, {"a": "1"}, "self.register_load_state_dict_pre_hook(partial(_fold, a=1))"),
+        ({"ft": "functools"}, {"a": "1"}, "self.register_load_state_dict_pre_hook(ft.partial(_fold, a=1))"),
+    ],
+)
+def test_registering_a_hook(imports: dict[str, str] | None, arguments: dict[str, str], source: str) -> None:
+    emitter = PythonSnippetEmitter(imports=imports)
+    assert text(emitter, emitter.emit_hook_registration("_fold", arguments)) == source
+    assert emitter.missing_imports == ()
+
+
 def test_an_import_is_needed_once() -> None:
     emitter = PythonSnippetEmitter(imports={})
     for kind in ("gelu", "silu", "relu", "sigmoid", "gelu"):
