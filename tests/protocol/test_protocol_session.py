@@ -1,6 +1,8 @@
 """The life of a session: what is announced, what a message out of order or out of shape gets, how it ends."""
 
+import importlib.util
 import json
+import os
 import re
 import socket
 import subprocess
@@ -186,6 +188,27 @@ def test_a_fault_is_logged_with_its_traceback():
     assert (status, answers(received)[1]["result"]) == (0, None)
     assert "a fault in the engine" in log
     assert log.count("Traceback") == 1
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no code", importlib.util.MAGIC_NUMBER + b"\xff", "the half"])
+def test_starts_whatever_the_kept_code_is(tmp_path, content):
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
+    sent = frame(INITIALIZE) + frame(SHUTDOWN) + frame(EXIT)
+
+    def start():
+        done = subprocess.run(SERVER, input=sent, capture_output=True, timeout=60, check=False, env=environment)
+        assert list(answers(messages(done.stdout))) == [0, 99]
+        assert done.stderr == b""
+
+    start()
+    (kept,) = tmp_path.rglob("*.code")
+    good = kept.read_bytes()
+    if content is None:
+        kept.unlink()
+    else:
+        kept.write_bytes(good[: len(good) // 2] if content == "the half" else content)
+    start()
+    assert len(kept.read_bytes()) == len(good)
 
 
 def test_tcp_on_the_loopback_interface():

@@ -13,13 +13,8 @@ def start(host: str | None = None, port: int | None = None) -> None:
     Raises:
         SystemExit: always; 0 after an orderly `shutdown`, else 1.
     """
-    import gc
+    from fuselight.lsp.startup import quick_imports
 
-    # Importing the protocol's types makes hundreds of thousands of objects that live for ever: looking for cycles
-    # among them costs a tenth of the start, and a pause at each later full collection.
-    gc.disable()
-    from fuselight.lsp.server import serve
-
-    gc.freeze()
-    gc.enable()
+    with quick_imports():
+        from fuselight.lsp.server import serve
     raise SystemExit(serve(host, port))
