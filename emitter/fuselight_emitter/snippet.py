@@ -186,9 +186,9 @@ class PythonSnippetEmitter:
     ) -> cst.FunctionDef:
         """Emit a function that concatenates the `parts` of an old checkpoint, along dim 0, into `merged`.
 
-        It is for `torch.nn.Module.register_load_state_dict_pre_hook` (public since torch 2.5), which calls it with the
-        module, the state dict, the prefix and five arguments more. A parameter of which not all parts are there is
-        left alone, so that a strict load reports it.
+        It is for `torch.nn.Module.register_load_state_dict_pre_hook` (public since torch 2.5, pytorch#131690), which
+        calls it with the module, the state dict, the prefix and five arguments more. A parameter of which not all
+        parts are there is left alone, so that a strict load reports it.
 
         Args:
             name: The function's name.
