@@ -1,7 +1,8 @@
 """The real server over an engine of the tests' own, for what no model code brings about at will.
 
-A word such as `exact_1` is a finding of that safety class, its edit puts it in capitals. `refused_1` is a near miss,
-`withheld_1` a finding without an edit, `FAULT` breaks the analysis, `PRINT` has it print, `FIXFAULT` breaks the edit.
+A word such as `exact_1` is a finding of that safety class, its edit puts it in capitals; `refused_1` is a near miss,
+`withheld_1` a finding without an edit. `FAULT` breaks the analysis, `FIXFAULT` the edits, `BROKEN` is a syntax error,
+and `PRINT` has the analysis print.
 """
 
 import re
@@ -10,7 +11,7 @@ import sys
 
 import fuselight.analysis as engine
 from fuselight.fusions.model import Finding, Fix, Safety, TextEdit
-from fuselight.source.lines import Span
+from fuselight.source.lines import LineIndex, Span
 
 WORD = re.compile(r"\b(exact|checkpoint|breaking|inference|numerics|refused|withheld)_(\w+)")
 
@@ -23,6 +24,8 @@ class StandIn:
             print("printed by the engine")
             subprocess.run([sys.executable, "-c", "print('printed by a child')"], check=True)
         self.text = text
+        self.problems = ("broken",) if "BROKEN" in text else ()
+        self.lines = LineIndex(text)
         self.line_length = line_length
         found = [self._finding(number, match) for number, match in enumerate(WORD.finditer(text))]
         self.findings = tuple(finding for finding in found if finding.refused is None)

@@ -204,6 +204,18 @@ async def test_the_safest_action_comes_first(stand_in):
     ]
 
 
+async def test_fix_all_leaves_what_a_comment_silences_and_files_with_errors(stand_in):
+    await stand_in.start(resolve=True, versioned=True)
+    stand_in.open("exact_1\nexact_2  # fuselight: ignore\nexact_3\n")
+    (action,) = await stand_in.actions("exact_1", only=["source.fixAll"])
+    fixed = stand_in.applied((await stand_in.resolve(action)).edit)
+    assert fixed == "EXACT_1\nexact_2  # fuselight: ignore\nEXACT_3\n"
+    stand_in.set("exact_1 BROKEN\n")
+    (action,) = await stand_in.actions("exact_1", only=["source.fixAll"])
+    with pytest.raises(JsonRpcException):
+        await stand_in.resolve(action)
+
+
 async def test_a_fault_in_one_edit_costs_that_answer(stand_in):
     await stand_in.start(resolve=True)
     stand_in.open("exact_1 FIXFAULT")

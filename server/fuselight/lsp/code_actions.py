@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from lsprotocol import types
 from pygls.exceptions import JsonRpcContentModified, JsonRpcException, JsonRpcInvalidParams
 
-from fuselight.analysis import fix_all
 from fuselight.fusions.model import Finding, Safety
 from fuselight.lsp import diagnostics
 from fuselight.lsp.client import Client
@@ -88,6 +87,8 @@ def resolve(ls: FuselightServer, action: types.CodeAction) -> types.CodeAction:
         raise JsonRpcContentModified("the document has changed since the action was offered")
     if action.kind == FIX_ALL:
         action.edit = _fix_all(ls, document)
+        if action.edit is None:
+            raise JsonRpcException("a file with a syntax error is not fixed", types.LSPErrorCodes.RequestFailed.value)
         return action
     for finding in ls.configuration.findings(document):
         if (finding.code, finding.number) == (data.get("code"), data.get("number")):
@@ -157,21 +158,19 @@ def _disabled(action: types.CodeAction, reason: str) -> types.CodeAction:
 
 
 def _fix_all_action(ls: FuselightServer, document: Document) -> types.CodeAction | None:
-    if not any(
-        finding.safety is Safety.EXACT and not finding.withheld for finding in ls.configuration.findings(document)
-    ):
+    findings = ls.configuration.findings(document)
+    if not any(finding.safety is Safety.EXACT and not finding.withheld for finding in findings):
         return None
     action = types.CodeAction(title="Apply all exact fusions in this file", kind=FIX_ALL)
     if ls.client.resolves_edits:
         action.data = _stamp(document)
     else:
         action.edit = _fix_all(ls, document)
-    return action
+    return action if action.data or action.edit else None
 
 
-def _fix_all(ls: FuselightServer, document: Document) -> types.WorkspaceEdit:
-    analysis = ls.configuration.analysis(document)
-    if analysis is None:
-        raise JsonRpcException("the file could not be analysed", types.LSPErrorCodes.RequestFailed.value)
-    fixed = fix_all(analysis, frozenset({Safety.EXACT}), ls.configuration.settings(document).codes())
-    return workspace_edit(differences(document.text, fixed.text), document, ls.client)
+def _fix_all(ls: FuselightServer, document: Document) -> types.WorkspaceEdit | None:
+    fixed = ls.configuration.fixed(document)
+    if fixed is None:
+        return None
+    return workspace_edit(differences(document.text, fixed), document, ls.client)

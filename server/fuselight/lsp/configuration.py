@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from lsprotocol import types
 from pygls.uris import to_fs_path
 
-from fuselight.analysis import Analysis
-from fuselight.fusions.model import Finding
+from fuselight.analysis import Analysis, fix_all
+from fuselight.fusions.model import Finding, Safety
 from fuselight.lsp.documents import Document
 from fuselight.lsp.transport import table
 from fuselight.project.settings import Settings, SettingsCache, SettingsError
@@ -89,19 +89,40 @@ class Configuration:
         analysis = self.analysis(document)
         return self._wanted(analysis.refusals, document) if analysis else ()
 
+    def fixed(self, document: Document) -> str | None:
+        """The newest text with every exact finding carried out; None where the file is no whole Python."""
+        analysis = self.analysis(document)
+        if analysis is None or analysis.problems:
+            return None
+        settings = self.settings(document)
+        if not self._silenced(document.text):
+            return fix_all(analysis, frozenset({Safety.EXACT}), settings.codes()).text
+        # What a comment silences is known for one version of the text at a time.
+        for _ in range(2 * len(analysis.findings) + 100):
+            silenced = suppressions(analysis.text)
+            for finding in analysis.findings:
+                is_wanted = settings.includes(finding.code) and not silenced.silences(finding, analysis.lines)
+                if finding.safety is Safety.EXACT and is_wanted and (fix := analysis.fix(finding)):
+                    analysis = analysis.updated(fix.apply(analysis.text))
+                    break
+            else:
+                return analysis.text
+        raise RuntimeError("no end to the fusions")
+
     def _wanted(self, findings: Sequence[Finding], document: Document) -> Sequence[Finding]:
         if not findings:
             return findings
-        settings = self.settings(document)
-        silenced = self._suppressions[1]
-        if self._suppressions[0] is not document.text:
-            silenced = suppressions(document.text)
-            self._suppressions = (document.text, silenced)
+        settings, silenced = self.settings(document), self._silenced(document.text)
         return [
             finding
             for finding in findings
             if settings.includes(finding.code) and not silenced.silences(finding, document.lines)
         ]
+
+    def _silenced(self, text: str) -> Suppressions:
+        if self._suppressions[0] is not text:
+            self._suppressions = (text, suppressions(text))
+        return self._suppressions[1]
 
     def _note(self, error: SettingsError) -> None:
         if str(error) not in self._told:

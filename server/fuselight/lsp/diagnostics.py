@@ -38,9 +38,17 @@ def of(finding: Finding, document: Document, client: Client) -> types.Diagnostic
         severity=types.DiagnosticSeverity.Information,
         code=finding.code,
         source="fuselight",
+        code_description=_page(finding.code) if client.shows_code_description else None,
         related_information=related,
         data={"scope": finding.scope, "safety": finding.safety.value},
     )
+
+
+def _page(code: str) -> types.CodeDescription | None:
+    from fuselight.fusions.registry import FUSIONS
+
+    about = FUSIONS.get(code)
+    return types.CodeDescription(about.url) if about and about.url else None
 
 
 def schedule(server: FuselightServer, uri: str) -> None:

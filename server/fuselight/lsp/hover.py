@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
+from fuselight.fusions.model import Finding
 from fuselight.source.lines import Span
 
 if TYPE_CHECKING:
@@ -22,6 +23,14 @@ def hover(ls: FuselightServer, params: types.HoverParams) -> types.Hover | None:
     if not here:
         return None
     finding = min(here, key=lambda found: found.span.end - found.span.start)
-    text = f"{finding.code} {finding.name}\n\n{finding.message}"
     kind = types.MarkupKind.Markdown if ls.client.markdown else types.MarkupKind.PlainText
-    return types.Hover(types.MarkupContent(kind, text), document.range(finding.span))
+    return types.Hover(types.MarkupContent(kind, _page(finding)), document.range(finding.span))
+
+
+def _page(finding: Finding) -> str:
+    # The catalogue is loaded by the analysis that found this, not by a session without findings.
+    from fuselight.fusions.registry import FUSIONS
+
+    about = FUSIONS.get(finding.code)
+    here = f"### {finding.name} ({finding.code})\n\n{finding.message}"
+    return f"{here}\n\n---\n\n{about.page}" if about else here

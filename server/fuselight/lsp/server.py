@@ -111,11 +111,12 @@ class FuselightServer(LanguageServer):
 
     def changed(self, params: types.DidChangeTextDocumentParams) -> None:
         uri = params.text_document.uri
-        if document := self.documents.get(uri):
-            document.change(params.text_document.version, params.content_changes)
-            diagnostics.schedule(self, uri)
-        else:
+        document = self.documents.get(uri)
+        if document is None:
             logger.warning("Passed over a change of %s, which is not open", uri)
+            return
+        document.change(params.text_document.version, params.content_changes)
+        diagnostics.schedule(self, uri)
 
     def closed(self, uri: str) -> None:
         document = self.document(uri)
