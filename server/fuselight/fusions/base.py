@@ -1,0 +1,100 @@
+"""The three ways to write a fusion, and what every fusion yields: matches and refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fuselight.fusions.model import Safety
+from fuselight.fusions.plan import Action, Place
+from fuselight.graph.module import Module, Scope
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refusal:
+    """Why a site is no fusion after all. `at` is the place the reason speaks of."""
+
+    reason: str
+    at: Place | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Match:
+    """A site: fusable, with the actions that carry it out, or refused."""
+
+    fusion: type[Fusion]
+    scope: str
+    place: Place
+    message: str
+    title: str = ""
+    safety: Safety = Safety.EXACT
+    others: tuple[Place, ...] = ()
+    actions: tuple[Action, ...] = ()
+    refused: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A pair of texts that the tests run: what a file holds, and what it holds when the fusion was applied.
+
+    `inputs` gives the shapes of what `M()` (the class to execute) or `f` is called with; the tests compare both
+    sides in torch, with the old state dict loaded into the new module.
+    """
+
+    before: str
+    after: str
+    inputs: tuple[tuple[int, ...], ...] = ((2, 5, 16),)
+    safety: Safety | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NearMiss:
+    """A text in which the fusion must offer nothing, and a part of the reason that it gives (empty: no candidate)."""
+
+    text: str
+    reason: str
+
+
+class Fusion:
+    """One fusion. Its docstring is its page; `code`, `name` and `words` say what it is and when to look for it."""
+
+    code: ClassVar[str]
+    name: ClassVar[str]
+    words: ClassVar[tuple[frozenset[str], ...]] = ()
+    """A file is looked at only when it has a word of each of these sets."""
+    examples: ClassVar[tuple[Example, ...]] = ()
+    near_misses: ClassVar[tuple[NearMiss, ...]] = ()
+
+    def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
+        """The sites in one function."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class FusionInfo:
+    """What the catalogue says of a fusion."""
+
+    code: str
+    name: str
+    page: str
+    url: str | None = None
+
+    @property
+    def summary(self) -> str:
+        return self.page.partition("\n")[0]
+
+
+FUSIONS: dict[str, type[Fusion]] = {}
+"""Every registered fusion by its code."""
+
+
+def fusion(cls: type[Fusion]) -> type[Fusion]:
+    """Register a fusion. Its code must be new."""
+    if cls.code in FUSIONS:
+        raise ValueError(f"{cls.code} is {FUSIONS[cls.code].__name__} already")
+    FUSIONS[cls.code] = cls
+    return cls
+
+
+__all__ = ["FUSIONS", "Example", "Fusion", "FusionInfo", "Match", "NearMiss", "Refusal", "fusion"]

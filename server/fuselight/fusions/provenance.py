@@ -1,0 +1,349 @@
+"""May a layer's parameters change? Everything that the file does to a layer besides making it and calling it once.
+
+Each check returns a `Refusal` with the place it speaks of, or None.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from fuselight.fusions.base import Refusal
+from fuselight.fusions.plan import Place
+from fuselight.graph.classes import PRETRAINED_BASES, ClassInfo, Layer, resolve
+from fuselight.graph.mentions import Called, Mention, facts_of
+from fuselight.graph.module import Module
+from fuselight.source.names import dotted
+
+_PLAIN_DATA = frozenset("config cfg args opt opts options hparams params hp settings configuration FLAGS".split())
+"""Names of objects that hold settings, never layers."""
+
+_NAME_WALKS = (
+    "named_parameters", "named_modules", "named_children", "named_buffers", "state_dict", "load_state_dict",
+    "get_parameter", "get_submodule", "register_parameter",
+)  # fmt: skip
+_CHILD_WALKS = ("children", "named_children", "add_module", "register_module")
+
+_FAN_INITS = (
+    "xavier_uniform_", "xavier_normal_", "xavier_uniform", "xavier_normal", "kaiming_uniform_", "kaiming_normal_",
+    "kaiming_uniform", "kaiming_normal", "orthogonal_", "orthogonal", "lecun_normal_", "variance_scaling_",
+    "sparse_", "dirac_", "eye_",
+)  # fmt: skip
+"""Initialisers whose result depends on the shape of the whole matrix. Source: `torch.nn.init`, torch 2.13."""
+
+_MATRIX_OPTIMISERS = (
+    "Muon", "SingleDeviceMuon", "MuonWithAuxAdam", "Shampoo", "DistributedShampoo", "SOAP", "PSGD", "Adafactor",
+    "AdafactorBigVision", "LAMB", "Lamb", "LARS", "Lars", "GaLore", "GaLoreAdamW", "NovoGrad", "LBFGS_per_matrix",
+)  # fmt: skip
+"""Optimisers whose step looks at a matrix as a whole, so that a merged matrix takes another step."""
+
+
+def known_class(owner: ClassInfo) -> Refusal | None:
+    """The class must be one whose attributes only this file uses."""
+    base = owner.unknown_base
+    if base is not None:
+        return Refusal(f"`{owner.name}` inherits from `{base}`, which may use its attributes", _place(owner))
+    if not owner.is_module:
+        return Refusal(f"`{owner.name}` is not known to be a `torch.nn.Module`", _place(owner))
+    if owner.node.keywords:
+        return Refusal(f"`{owner.name}` has a metaclass or class keywords, which may change it", _place(owner))
+    return None
+
+
+def plain_layer(layer: Layer, kinds: frozenset[str], what: str) -> Refusal | None:
+    """The layer must be made by one plain constructor call, unconditionally."""
+    place = Place(layer.statement, layer.constructor or layer.assignment)
+    if layer.unknown is not None:
+        return Refusal(layer.unknown, place)
+    if layer.constructor is None or layer.kind not in kinds:
+        return Refusal(f"`{layer.attribute}` is not known to be {what}", place)
+    for argument in layer.constructor.args:
+        if isinstance(argument, ast.Starred):
+            return Refusal(f"the constructor of `{layer.attribute}` takes `*` arguments", place)
+    for keyword in layer.constructor.keywords:
+        if keyword.arg is None:
+            return Refusal(f"the constructor of `{layer.attribute}` takes `**` arguments", place)
+    return None
+
+
+def touched(module: Module, owner: ClassInfo, layer: Layer, call: ast.Call | None) -> Refusal | None:
+    """The attribute may be mentioned where it is made and where it is called (at `call`), and nowhere else."""
+    name = layer.attribute
+    family = {member.node for member in owner.family} | {member.node for member in layer.owner.family}
+    if module.mentions.masked_word(name):
+        return Refusal(f"`{name}` stands on a line that does not parse")
+    for mention in module.mentions.of_attribute(name):
+        place = Place(mention.statement, mention.node)
+        if mention.owner is None:
+            if not _is_other_object(module, mention):
+                return Refusal(f"`{ast.unparse(mention.node)}` touches it", place)
+            continue
+        if mention.owner not in family:
+            if not _assigns(mention.owner, name, module):
+                return Refusal(f"`{mention.owner.name}` uses `self.{name}` without making it", place)
+            continue
+        if _is_target_of(mention, layer.assignment):
+            continue
+        if mention.is_call:
+            if call is None or mention.parent is call:
+                continue
+            return Refusal(f"`{name}` is called more than once", place)
+        return Refusal(f"`{name}` is used beside its call", place)
+    return None
+
+
+def named_in_strings(module: Module, names: tuple[str, ...]) -> Refusal | None:
+    """No string may name the attribute: optimiser groups, freezing by name, LoRA targets, tensor-parallel plans."""
+    for name in names:
+        word = re.compile(rf"(?<![^\W_])(?<!_){re.escape(name)}(?![^\W_])(?!_)")
+        for text, _ in module.mentions.strings_with(name):
+            if text == name or (word.search(text) and _looks_like_a_path(text, name)):
+                return Refusal(f"the string {text[:60]!r} names `{name}`")
+    for called in module.mentions.calls_of(*_NAME_WALKS):
+        for text in module.mentions.strings_in(called.function, called.statement):
+            part = text.strip(".")
+            if part and any(part in f".{name}." for name in names) and part not in ("weight", "bias"):
+                return Refusal(
+                    f"parameters are picked by the string {text[:60]!r}, which fits `{names[0]}`",
+                    Place(called.statement, called.node),
+                )
+    return None
+
+
+def found_by_computed_name(module: Module, owner: ClassInfo) -> Refusal | None:
+    """Nobody may reach attributes by a name worked out at run time, or by walking the children."""
+    family = {member.node for member in owner.family}
+    for called in module.mentions.calls_of("getattr", "setattr", "delattr", "hasattr"):
+        if len(called.node.args) < 2 or isinstance(called.node.args[1], ast.Constant):
+            continue
+        target = called.node.args[0]
+        path = dotted(target)
+        if path is not None and _is_plain_data(path):
+            continue
+        if path is not None and resolve(target, module.names) is not None:
+            continue
+        if path == "self" and called.owner is not None and called.owner not in family:
+            continue
+        return Refusal(
+            f"`{ast.unparse(called.node)[:60]}` reaches attributes by a computed name",
+            Place(called.statement, called.node),
+        )
+    for called in module.mentions.calls_of(*_CHILD_WALKS):
+        if called.owner in family and _receiver(called) == "self":
+            return Refusal(
+                f"`{ast.unparse(called.node)[:60]}` walks the layers of `{owner.name}`",
+                Place(called.statement, called.node),
+            )
+    for mention in module.mentions.of_attribute("_modules"):
+        return Refusal("`_modules` is used, which holds every layer", Place(mention.statement, mention.node))
+    for mention in module.mentions.of_attribute("__dict__"):
+        if mention.owner is None or mention.owner in family:
+            return Refusal("`__dict__` is used, which holds every attribute", Place(mention.statement, mention.node))
+    return None
+
+
+def depends_on_shape(module: Module, owner: ClassInfo, attributes: frozenset[str]) -> Refusal | None:
+    """No initialiser or optimiser of the file may look at a weight matrix as a whole."""
+    for called in module.mentions.calls_of(*_FAN_INITS):
+        target = called.node.args[0] if called.node.args else None
+        if target is None:
+            continue
+        path = dotted(target)
+        if path is not None and path.startswith("self.") and called.owner is not None:
+            if path.split(".")[1] not in attributes or called.owner not in {m.node for m in owner.family}:
+                continue
+        if _only_for_other_types(module, called, "torch.nn.Linear"):
+            continue
+        return Refusal(
+            f"`{ast.unparse(called.node.func)}` depends on the shape of the matrix it initialises",
+            Place(called.statement, called.node),
+        )
+    for name in _MATRIX_OPTIMISERS:
+        for called in module.mentions.calls_of(name):
+            return Refusal(
+                f"the optimiser `{name}` treats each matrix as a whole", Place(called.statement, called.node)
+            )
+    return None
+
+
+def bias_is_expected(module: Module, layer: Layer) -> Refusal | None:
+    """Nobody may read `.bias` of the layers of a model without minding that it may be None."""
+    for mention in module.mentions.of_attribute("bias"):
+        receiver = mention.node.value
+        path = dotted(receiver)
+        if path is not None and path.startswith("self."):
+            # `self.bias` itself is no attribute of a layer; `self.fc.bias` is one of that layer.
+            if path.split(".")[1] != layer.attribute.partition(".")[0]:
+                continue
+        if path == "self" or (path is not None and _is_plain_data(path)):
+            continue
+        if mention.owner is not None or _is_imported(module, receiver):
+            continue
+        found = _around(mention)
+        if found is None or _guards_bias(mention, found) or _only_for_other_types(module, found, layer.kind or ""):
+            continue
+        return Refusal(
+            f"`{ast.unparse(mention.node)}` is used without asking whether it is None",
+            Place(mention.statement, mention.node),
+        )
+    return None
+
+
+def norm_is_frozen(module: Module) -> Refusal | None:
+    """Where the file puts batch norms into eval mode to train, a bias before them is a parameter that trains."""
+    for called in module.mentions.calls_of("eval"):
+        tests = [ast.unparse(node.test) for node in called.around if isinstance(node, ast.If)]
+        if any("BatchNorm" in test or "_BatchNorm" in test or "bn" in test.lower().split(".") for test in tests):
+            return Refusal(
+                "the file puts batch norms into eval mode (frozen statistics), where the bias does act",
+                Place(called.statement, called.node),
+            )
+    return None
+
+
+def loads_past_hooks(module: Module, owner: ClassInfo) -> str | None:
+    """Why checkpoints of this file load past `nn.Module.load_state_dict`; None where they do not."""
+    for base in owner.all_bases:
+        if base is not None and base.rpartition(".")[2] in PRETRAINED_BASES:
+            return f"`{base.rpartition('.')[2]}.from_pretrained` does not run load hooks"
+    for name, binding in module.names.bindings.items():
+        origin = binding.origin or ""
+        last = origin.rpartition(".")[2] or name
+        if last in PRETRAINED_BASES or (binding.local is not None and name in PRETRAINED_BASES):
+            return f"the models of this file load through `{last}.from_pretrained`, which runs no load hooks"
+        if origin.startswith("safetensors") or last in ("safe_open", "load_file") and "safetensors" in origin:
+            return "the file reads safetensors itself, which runs no load hooks"
+        if origin.startswith("torch.distributed.checkpoint"):
+            return "`torch.distributed.checkpoint` runs no load hooks"
+    for called in module.mentions.calls_of("copy_"):
+        texts = [one for one in module.mentions.calls_of("named_parameters", "state_dict") if one.function is called.function]
+        if called.function is not None and texts:
+            return "the file copies parameters by name, which runs no load hooks"
+    return None
+
+
+def _place(owner: ClassInfo) -> Place:
+    return Place(owner.statement, owner.node)
+
+
+def _is_target_of(mention: Mention, assignment: ast.stmt) -> bool:
+    targets = assignment.targets if isinstance(assignment, ast.Assign) else [getattr(assignment, "target", None)]
+    return any(target is mention.node for target in targets)
+
+
+def _is_plain_data(path: str) -> bool:
+    return any(part in _PLAIN_DATA or part.endswith(("_config", "_args", "_cfg")) for part in path.split("."))
+
+
+def _is_imported(module: Module, node: ast.expr) -> bool:
+    return resolve(node, module.names) is not None
+
+
+def _is_other_object(module: Module, mention: Mention) -> bool:
+    """Whether `<object>.<name>` is surely no layer of an instance: a function of a module, a setting."""
+    path = dotted(mention.node.value)
+    if path is None:
+        return False
+    return _is_plain_data(path) or _is_imported(module, mention.node.value)
+
+
+def _assigns(owner: ast.ClassDef, name: str, module: Module) -> bool:
+    info = module.classes.by_node.get(owner)
+    members = info.family if info is not None else ()
+    for member in members:
+        for mention in facts_of(member.statement).attributes.get(name, ()):
+            if mention.owner is member.node and isinstance(mention.node.ctx, ast.Store):
+                return True
+        if name in member.methods:
+            return True
+        for node in member.node.body:
+            if isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                    return True
+    return False
+
+
+def _looks_like_a_path(text: str, name: str) -> bool:
+    """Whether a string that holds `name` as a word uses it as a name: `blocks.0.q_proj.weight`, `.*q_proj`."""
+    if " " in text.strip() or "->" in text:
+        return False
+    return len(name) > 2 or f".{name}" in text or f"{name}." in text
+
+
+def _receiver(called: Called) -> str | None:
+    return dotted(called.node.func.value) if isinstance(called.node.func, ast.Attribute) else None
+
+
+def _around(mention: Mention) -> Called | None:
+    """What stands around a mention, found through the calls of its statement."""
+    stack: list[tuple[ast.AST, tuple[ast.AST, ...]]] = [(node, ()) for node in mention.statement.body]
+    while stack:
+        node, around = stack.pop()
+        if node is mention.node:
+            call = ast.Call(func=mention.node, args=[], keywords=[])
+            return Called(call, mention.owner, mention.function, around, mention.statement)
+        stack += [(child, (*around, node)) for child in ast.iter_child_nodes(node)]
+    return None
+
+
+def _guards_bias(mention: Mention, found: Called) -> bool:
+    wanted = ast.unparse(mention.node)
+    receiver = ast.unparse(mention.node.value)
+    for outer, inner in zip(found.around, (*found.around[1:], mention.node), strict=True):
+        if isinstance(outer, ast.If | ast.IfExp | ast.While):
+            test = outer.test
+            if inner is test or any(node is mention.node for node in ast.walk(test)):
+                return True  # the test itself: `if m.bias is not None`
+            body = outer.body if isinstance(outer.body, list) else [outer.body]
+            text = ast.unparse(test)
+            in_body = any(inner is one for one in body)
+            if in_body and (wanted in text or f"getattr({receiver}, 'bias'" in text):
+                return True
+        if isinstance(outer, ast.BoolOp):
+            return True
+        if isinstance(outer, ast.Compare) and any(isinstance(op, ast.Is | ast.IsNot) for op in outer.ops):
+            return True
+    return False
+
+
+def _only_for_other_types(module: Module, found: Called, kind: str) -> bool:
+    """Whether the place stands in a branch that `isinstance` keeps to types other than `kind`."""
+    for outer, inner in zip(found.around, (*found.around[1:], found.node), strict=True):
+        if not isinstance(outer, ast.If) or not any(inner is one for one in outer.body):
+            continue
+        types = _instance_types(outer.test, module)
+        if types is not None and kind not in types and None not in types and "torch.nn.Module" not in types:
+            return True
+    return False
+
+
+def _instance_types(test: ast.expr, module: Module) -> set[str | None] | None:
+    """The types of `isinstance(m, (A, B))`, alone, in an `and`, or in an `or` of such tests; None for any other test."""
+    if isinstance(test, ast.BoolOp):
+        parts = [_instance_types(value, module) for value in test.values]
+        if isinstance(test.op, ast.And):
+            return next((part for part in parts if part is not None), None)
+        found: set[str | None] = set()
+        for part in parts:
+            if part is None:
+                return None
+            found |= part
+        return found
+    if not (isinstance(test, ast.Call) and isinstance(test.func, ast.Name) and test.func.id == "isinstance"):
+        return None
+    if len(test.args) != 2:
+        return None
+    types = test.args[1]
+    elements = types.elts if isinstance(types, ast.Tuple | ast.List) else [types]
+    resolved: set[str | None] = set()
+    for element in elements:
+        name = resolve(element, module.names)
+        path = dotted(element)
+        if name is None and path is not None and module.names.local_class(path) is not None:
+            name = f".{path}"
+        # `_BatchNorm`, `_ConvNd` and other private bases of torch say less than they name.
+        if name is not None and name.startswith("torch.") and "Conv" in name and name.rpartition(".")[2].startswith("_"):
+            name = None
+        resolved.add(name)
+    return resolved

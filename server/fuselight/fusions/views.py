@@ -1,0 +1,203 @@
+"""Would a value's consumers notice that it is a slice of a larger tensor? A split yields views, not contiguous memory."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+
+from fuselight.fusions.base import Refusal
+from fuselight.fusions.plan import Place
+from fuselight.graph.module import Module
+from fuselight.graph.values import Consumption, Graph, Value
+
+_SAME_MEMORY = ("torch.nn.Identity", "dropout", "method to", "method float", "method half", "method type", "method type_as", "joined")
+
+
+def needs_contiguous(module: Module, graph: Graph, value: Value, width: ast.expr | None) -> Refusal | None:
+    """Why `value`, the output of a linear layer of `width` features, must stay a tensor of its own.
+
+    A slice along the last dimension can be viewed with that dimension split (`view(B, T, heads, -1)`), but not with it
+    merged into the ones before (`view(B, -1)`); and autograd lets nobody write in place to an output of a split.
+    """
+    statement = graph.statement
+    label = value.layer.attribute if value.layer is not None else "it"
+    for write in graph.writes:
+        if write.sure and write.roots & value.roots:
+            at = write.node if isinstance(write.node, ast.expr | ast.stmt) else None
+            return Refusal(
+                f"the output of `{label}` is written to in place", Place(statement, at) if at is not None else None
+            )
+    text = ast.unparse(width) if width is not None else ""
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if one.order in seen:
+            continue
+        seen.add(one.order)
+        for use in one.uses:
+            by = use.by
+            if use.how is Consumption.CAPTURED or (by is None and use.how is Consumption.INPUT):
+                refusal = _captured(graph, use.node, text, label)
+                if refusal is not None:
+                    return refusal
+            if by is None or by.order == one.order:
+                continue
+            if by.kind == "container":
+                waiting.append(by)
+            elif by.kind in _SAME_MEMORY or "Dropout" in by.kind:
+                waiting.append(by)
+            elif by.kind in ("method view", "method view_as", "torch.view_as_complex") and by.inputs[0] is one:
+                if by.kind != "method view" or not _keeps_last(by, text):
+                    return _viewed(graph, by.node, label)
+            elif by.kind == "call" and by.node is not None:
+                refusal = _own_method(module, graph, by, one, text, label)
+                if refusal is not None:
+                    return refusal
+    return None
+
+
+def _viewed(graph: Graph, node: ast.AST | None, label: str) -> Refusal:
+    at = Place(graph.statement, node) if isinstance(node, ast.expr | ast.stmt) else None
+    return Refusal(f"the output of `{label}` is viewed in a way that may need contiguous memory", at)
+
+
+def _keeps_last(view: Value, width: str) -> bool:
+    """Whether a `.view(...)` leaves the last dimension whole or splits it."""
+    node = view.node
+    assert isinstance(node, ast.Call)
+    arguments = node.args
+    sizes = list(view.inputs[1:])
+    if len(arguments) == 1 and len(sizes) == 1:
+        shape = sizes[0]
+        if shape.kind == "starred":
+            shape = shape.inputs[0]
+        if shape.kind == "container" and isinstance(shape.node, ast.Tuple | ast.List):
+            arguments, sizes = shape.node.elts, list(shape.inputs)
+        elif shape.kind == "add" and _is_leading_shape(shape.inputs[0]):
+            return True
+        else:
+            return False
+    if not arguments:
+        return False
+    if isinstance(arguments[0], ast.Starred):
+        leading = sizes[0].inputs[0] if sizes[0].inputs else sizes[0]
+        return _is_leading_shape(leading)
+    by_node = dict(zip(arguments, sizes, strict=False))
+    return _splits_last(arguments, width, lambda argument: argument in by_node and _is_size(by_node[argument]))
+
+
+def _splits_last(arguments: list[ast.expr], width: str, is_size: Callable[[ast.expr], bool]) -> bool:
+    """Whether `view(*arguments)` of a (..., width) tensor keeps or splits its last dimension.
+
+    `is_size` tells arguments that are sizes of some tensor, as a batch size or a length is.
+    """
+    last = ast.unparse(arguments[-1])
+    if len(arguments) == 1:
+        return False
+    if last == width:
+        return True
+    if len(arguments) == 2:
+        return False
+    if len(arguments) == 3:
+        return last == "-1" and is_size(arguments[0]) and is_size(arguments[1])
+    return is_size(arguments[1]) or ast.unparse(arguments[1]) == "-1"
+
+
+def _is_size(value: Value) -> bool:
+    """Whether a value is one size of a tensor: `x.size(1)`, `x.shape[1]`, a part of `B, T, C = x.shape`."""
+    if value.kind == "metadata":
+        return True
+    if value.kind in ("getitem", "unpack") and value.inputs:
+        return _is_shape(value.inputs[0])
+    return False
+
+
+def _is_shape(value: Value) -> bool:
+    if value.kind == "metadata":
+        return True
+    return value.kind == "attribute" and value.node is not None and getattr(value.node, "attr", "") == "shape"
+
+
+def _is_leading_shape(value: Value) -> bool:
+    """Whether a value is the shape of a tensor without its last dimension: `x.shape[:-1]`, `x.size()[:-1]`."""
+    if value.kind == "starred" and value.inputs:
+        return _is_leading_shape(value.inputs[0])
+    if value.kind != "getitem" or not isinstance(value.node, ast.Subscript) or not _is_shape(value.inputs[0]):
+        return False
+    return ast.unparse(value.node.slice) in (":-1", "0:-1")
+
+
+def _captured(graph: Graph, node: ast.AST | None, width: str, label: str) -> Refusal | None:
+    """A comprehension or nested function that gets the value: every view in it must split the last dimension."""
+    scope = node
+    if isinstance(node, ast.Name):
+        scope = next(
+            (
+                outer
+                for outer in ast.walk(graph.function)
+                if isinstance(outer, ast.Lambda | ast.FunctionDef | ast.ListComp | ast.GeneratorExp | ast.SetComp | ast.DictComp)
+                and outer is not graph.function
+                and any(inner is node for inner in ast.walk(outer))
+            ),
+            None,
+        )
+    if scope is None:
+        return None
+    for inner in ast.walk(scope):
+        if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr in ("view", "view_as"):
+            if len(inner.args) < 4 or any(isinstance(one, ast.Starred) for one in inner.args):
+                return _viewed(graph, inner, label)
+    return None
+
+
+def _own_method(module: Module, graph: Graph, by: Value, one: Value, width: str, label: str) -> Refusal | None:
+    """A method of the class that gets the value: what it does to that parameter."""
+    node = by.node
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and graph.owner is not None):
+        return None
+    if not (isinstance(node.func.value, ast.Name) and node.func.value.id == "self"):
+        return None
+    method = next(
+        (member.methods[node.func.attr] for member in (graph.owner, *graph.owner.ancestors) if node.func.attr in member.methods),
+        None,
+    )
+    if method is None:
+        return None
+    position = next((number for number, given in enumerate(by.inputs) if given is one), None)
+    names = [argument.arg for argument in method.args.args][1:]
+    if position is None or position >= len(names):
+        return None
+    for inner in ast.walk(method):
+        if not (isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute)):
+            continue
+        receiver = inner.func.value
+        if not (isinstance(receiver, ast.Name) and receiver.id == names[position]):
+            continue
+        if inner.func.attr.endswith("_") and not inner.func.attr.endswith("__"):
+            return Refusal(f"the output of `{label}` is written to in place by `{method.name}`")
+        if inner.func.attr in ("view", "view_as"):
+            if len(inner.args) >= 4 or _named_shape(method, inner):
+                continue
+            return _viewed(graph, node, label)
+    return None
+
+
+def _named_shape(method: ast.FunctionDef | ast.AsyncFunctionDef, call: ast.Call) -> bool:
+    """`shape = x.size()[:-1] + (heads, -1)`, then `x.view(shape)` or `x.view(*shape)`."""
+    if len(call.args) != 1:
+        return False
+    argument = call.args[0]
+    if isinstance(argument, ast.Starred):
+        argument = argument.value
+    if isinstance(argument, ast.Name):
+        for node in ast.walk(method):
+            if isinstance(node, ast.Assign) and any(
+                isinstance(target, ast.Name) and target.id == argument.id for target in node.targets
+            ):
+                argument = node.value
+                break
+    text = ast.unparse(argument)
+    return text.startswith(("x.size()[:-1] +", "x.shape[:-1] +")) or any(
+        f".{shape}[:-1] +" in text for shape in ("size()", "shape")
+    )

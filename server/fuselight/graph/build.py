@@ -1,0 +1,803 @@
+"""From a function's source to its values: evaluated block by block, opaque wherever the source does not tell."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+
+from fuselight.graph.classes import ClassInfo, local_names, resolve
+from fuselight.graph.kinds import (
+    CONTAINERS,
+    FRESH_KINDS,
+    METADATA_ATTRIBUTES,
+    METADATA_METHODS,
+    OPERATORS,
+    RIVAL_FRAMEWORKS,
+    is_in_place_name,
+    is_pure_builtin,
+    is_pure_function,
+    is_pure_method,
+    is_torch_layer,
+    kind_of_function,
+    kind_of_layer,
+    kind_of_method,
+)
+from fuselight.graph.mentions import Function, self_parameter
+from fuselight.graph.values import ANYTHING, EXTERNAL, Block, Consumption, Graph, Use, Value, Write
+from fuselight.source.names import Names, bound_names, dotted, import_bindings
+from fuselight.source.statements import Statement
+
+_DYNAMIC = frozenset({"locals", "vars", "exec", "eval", "globals"})
+
+
+def build_graph(
+    function: Function,
+    owner: ClassInfo | None,
+    names: Names,
+    statement: Statement,
+    scope: str,
+    enclosing: frozenset[str] = frozenset(),
+) -> Graph:
+    """The values of `function`, a method of `owner` or a function outside any class.
+
+    `enclosing` are the names that the functions around it bind.
+    """
+    local = frozenset(local_names(function)) | enclosing
+    graph = Graph(function, owner, names, statement, local, scope)
+    if statement.is_masked(function):
+        graph.opaque = "a line of the function does not parse"
+        return graph
+    _Builder(graph).run()
+    return graph
+
+
+class _Builder:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.names = graph.names
+        self.env: dict[str, Value] = {}
+        self.imported: dict[str, str] = {}
+        self.foreign: set[str] = set()
+        self.order = 0
+        self.block = Block(None, graph.function.body)
+        self.statement: ast.stmt | None = None
+        owner = graph.owner
+        self.me = self_parameter(graph.function) if owner is not None else None
+        self.layers = owner.layers if owner is not None else {}
+        imports = self.names.imported_modules
+        self.tensors = "torch" in imports and not imports & RIVAL_FRAMEWORKS
+        self.escaped: set[int] = set()
+        self.attributes: dict[str, int] = {}
+        self.free: dict[str, Value] = {}
+        """Names of the scopes around, as far as no call since could have bound them anew."""
+
+    def run(self) -> None:
+        for name in _argument_names(self.graph.function.args):
+            value = self._value("parameter", None)
+            value.roots |= {EXTERNAL}
+            value.path = name
+            self.env[name] = value
+        self._suite(self.graph.function.body)
+
+    # -- values
+
+    def _value(
+        self,
+        kind: str,
+        node: ast.expr | None,
+        inputs: Iterable[Value] = (),
+        roots: frozenset[int] | None = None,
+    ) -> Value:
+        self.order += 1
+        value = Value(kind, node, tuple(inputs), self.block, self.statement, self.order)
+        value.roots = frozenset({self.order}) if roots is None else roots
+        self.graph.values.append(value)
+        self.graph.by_kind.setdefault(kind, []).append(value)
+        return value
+
+    def _use(self, value: Value, how: Consumption, by: Value | None = None, node: ast.AST | None = None) -> None:
+        first = not value.uses
+        value.uses.append(Use(how, by, node))
+        if value.kind == "joined" and first:
+            for source in value.inputs:
+                self._use(source, Consumption.JOINED, value)
+        if how in (Consumption.STORED, Consumption.CAPTURED, Consumption.RETURNED):
+            self.escaped |= value.roots
+
+    def _consume(self, value: Value) -> None:
+        """Register the uses of a value's own inputs."""
+        for source in (*value.inputs, *value.keywords.values()):
+            self._use(source, Consumption.INPUT, value, source.node)
+
+    def _write(self, roots: frozenset[int], node: ast.AST, sure: bool = True) -> None:
+        self.order += 1
+        if not sure:
+            self.free.clear()
+        if roots:
+            self.graph.writes.append(Write(self.order, roots, node, sure))
+
+    def _opaque(self, node: ast.expr | None, inputs: Iterable[Value] = ()) -> Value:
+        sources = list(inputs)
+        value = self._value("opaque", node, sources, self._alias(sources) | {ANYTHING})
+        self._consume(value)
+        return value
+
+    def _joined(self, sources: list[Value]) -> Value:
+        roots = self._alias(sources) or frozenset({ANYTHING})
+        return self._value("joined", None, sources, roots)
+
+    @staticmethod
+    def _alias(values: Iterable[Value]) -> frozenset[int]:
+        return frozenset(root for value in values for root in value.roots)
+
+    # -- statements
+
+    def _suite(self, body: list[ast.stmt]) -> bool:
+        """Execute `body` in the present block; False when its end is never reached."""
+        for statement in body:
+            self.statement = statement
+            if not self._execute(statement):
+                return False
+        return True
+
+    def _inner(self, body: list[ast.stmt]) -> tuple[dict[str, Value], bool]:
+        """Execute `body` as a block of its own on a copy of the environment."""
+        outer, statement, env = self.block, self.statement, self.env
+        self.block, self.env = Block(outer, body), dict(env)
+        reached = self._suite(body)
+        result = self.env
+        self.block, self.statement, self.env = outer, statement, env
+        return result, reached
+
+    def _execute(self, node: ast.stmt) -> bool:
+        match node:
+            case ast.Assign():
+                self._assign(node)
+            case ast.AnnAssign():
+                if node.value is not None:
+                    self._bind(node.target, self._eval(node.value))
+            case ast.AugAssign():
+                self._augmented(node)
+            case ast.Expr():
+                self._eval(node.value)
+            case ast.Return():
+                if node.value is not None:
+                    self._use(self._eval(node.value), Consumption.RETURNED, None, node)
+                self._exit()
+                return False
+            case ast.Raise():
+                for part in (node.exc, node.cause):
+                    if part is not None:
+                        self._use(self._eval(part), Consumption.TESTED, None, node)
+                self._exit()
+                return False
+            case ast.Break() | ast.Continue():
+                self._exit()
+                return False
+            case ast.If():
+                return self._if(node)
+            case ast.For() | ast.AsyncFor():
+                iterated = self._eval(node.iter)
+                self._use(iterated, Consumption.INPUT, None, node)
+                self._loop(node, node.target, iterated)
+            case ast.While():
+                self._loop(node, None, None)
+            case ast.With() | ast.AsyncWith():
+                for item in node.items:
+                    context = self._eval(item.context_expr)
+                    self._use(context, Consumption.STORED, None, node)
+                    if item.optional_vars is not None:
+                        self._bind(item.optional_vars, self._opaque(None, [context]))
+                env, reached = self._inner(node.body)
+                if reached:
+                    self.env = env
+                else:
+                    self._join([self.env, env])
+            case ast.Try() | ast.TryStar():
+                self._try(node)
+            case ast.Match():
+                self._match(node)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                self._captured(node)
+                self.env[node.name] = self._opaque(None)
+            case ast.Import() | ast.ImportFrom():
+                for binding in import_bindings(node):
+                    if binding.origin is not None:
+                        self.imported[binding.name] = binding.origin
+                    self.env.pop(binding.name, None)
+            case ast.Global() | ast.Nonlocal():
+                self.foreign.update(node.names)
+            case ast.Delete():
+                for target in node.targets:
+                    if isinstance(target, ast.Subscript):
+                        base = self._eval(target.value)
+                        self._use(base, Consumption.INPUT, None, node)
+                        self._write(base.roots, node)
+                    for name in bound_names(target):
+                        self.env[name] = self._opaque(None)
+            case ast.Assert():
+                self._use(self._eval(node.test), Consumption.TESTED, None, node)
+                if node.msg is not None:
+                    self._arm([node.msg])
+            case _:
+                pass
+        return True
+
+    def _exit(self) -> None:
+        self.order += 1
+        self.graph.exits.append(self.order)
+
+    def _assign(self, node: ast.Assign) -> None:
+        if len(node.targets) == 1:
+            target = node.targets[0]
+            if (
+                isinstance(target, ast.Tuple | ast.List)
+                and isinstance(node.value, ast.Tuple | ast.List)
+                and len(target.elts) == len(node.value.elts)
+                and not any(isinstance(one, ast.Starred) for one in (*target.elts, *node.value.elts))
+            ):
+                values = [self._eval(element) for element in node.value.elts]
+                for element, value in zip(target.elts, values, strict=True):
+                    self._bind(element, value)
+                return
+            value = self._eval(node.value)
+            if isinstance(target, ast.Name) and value.node is node.value:
+                value.binding = node
+            self._bind(target, value)
+            return
+        value = self._eval(node.value)
+        for target in node.targets:
+            self._bind(target, value)
+
+    def _bind(self, target: ast.expr, value: Value) -> None:
+        match target:
+            case ast.Name():
+                self._name(target.id, value)
+            case ast.Starred():
+                self._bind(target.value, self._opaque(None, [value]))
+            case ast.Tuple() | ast.List():
+                for element in target.elts:
+                    part = self._value("unpack", None, [value], value.roots)
+                    self._consume(part)
+                    self._bind(element, part)
+            case ast.Attribute():
+                base = self._eval(target.value)
+                self._use(value, Consumption.STORED, None, target)
+                if target.attr in ("data", "grad"):
+                    self._use(base, Consumption.INPUT, None, target)
+                    self._write(base.roots, target)
+            case ast.Subscript():
+                base = self._eval(target.value)
+                index = self._eval(target.slice)
+                self._use(index, Consumption.INPUT, None, target)
+                self._use(base, Consumption.STORED, None, target)
+                self._use(value, Consumption.STORED, None, target)
+                self._write(base.roots, target)
+            case _:
+                self._use(value, Consumption.STORED, None, target)
+
+    def _name(self, name: str, value: Value) -> None:
+        if name in self.foreign:
+            self._use(value, Consumption.STORED)
+            return
+        self.env[name] = value
+
+    def _augmented(self, node: ast.AugAssign) -> None:
+        target = node.target
+        if not isinstance(target, ast.Name):
+            value = self._eval(node.value)
+            self._use(value, Consumption.INPUT, None, node)
+            inner = target.value
+            base = self._eval(inner)
+            self._use(base, Consumption.STORED, None, node)
+            self._write(base.roots if isinstance(target, ast.Subscript) else base.roots | {EXTERNAL}, node)
+            return
+        before = self._lookup(target)
+        change = self._eval(node.value)
+        kind = OPERATORS.get(type(node.op), "operator")
+        number = isinstance(before.constant, int | float)
+        value = self._value(f"in-place {kind}", None, [before, change], frozenset() if number else before.roots)
+        self._consume(value)
+        if not number:
+            self._write(before.roots, node)
+        self._name(target.id, value)
+
+    def _if(self, node: ast.If) -> bool:
+        self._use(self._eval(node.test), Consumption.TESTED, None, node)
+        body, body_reached = self._inner(node.body)
+        other, other_reached = self._inner(node.orelse) if node.orelse else (dict(self.env), True)
+        reached = [env for env, ok in ((body, body_reached), (other, other_reached)) if ok]
+        if not reached:
+            return False
+        self._join(reached)
+        return True
+
+    def _join(self, envs: list[dict[str, Value]]) -> None:
+        merged: dict[str, Value] = {}
+        for name in {name for env in envs for name in env}:
+            values: list[Value] = []
+            for env in envs:
+                value = env.get(name)
+                if value is not None and value not in values:
+                    values.append(value)
+            whole = all(name in env for env in envs)
+            merged[name] = values[0] if len(values) == 1 and whole else self._joined(values)
+        self.env = merged
+
+    def _loop(
+        self, node: ast.For | ast.AsyncFor | ast.While, target: ast.expr | None, iterated: Value | None
+    ) -> None:
+        assigned = _assigned_names(node.body)
+        if target is not None:
+            assigned.update(bound_names(target))
+        if isinstance(node, ast.While):
+            assigned.update(_assigned_names([ast.Expr(node.test)]))
+        # A name that the body assigns holds, at its start, what was there before or what the last turn left. That
+        # may share memory with anything there was before the loop, but with nothing that this turn makes.
+        before = self.env
+        shared = self._alias(before.values()) | {EXTERNAL, self.order}
+        carried: dict[str, Value] = {}
+        for name in sorted(assigned):
+            known = before.get(name)
+            carried[name] = self._value("joined", None, [known] if known is not None else [], shared)
+        self.env = {**before, **carried}
+        outer, statement = self.block, self.statement
+        if isinstance(node, ast.While):
+            self.block = Block(outer, [], is_suite=False)
+            self._use(self._eval(node.test), Consumption.TESTED, None, node)
+        self.block = Block(outer, node.body)
+        if target is not None and iterated is not None:
+            element = self._value("unpack", None, [iterated], iterated.roots | {EXTERNAL})
+            self._bind(target, element)
+        reached = self._suite(node.body)
+        after = self.env
+        self.block, self.statement = outer, statement
+        for name, value in carried.items():
+            end = after.get(name)
+            if end is not None and end is not value:
+                value.inputs = (*value.inputs, end)
+                if value.uses:
+                    self._use(end, Consumption.JOINED, value)
+        self.env = {**before, **carried}
+        self._join([self.env, after] if reached else [self.env, {**self.env, **after}])
+        if node.orelse:
+            env, _ = self._inner(node.orelse)
+            self._join([self.env, env])
+
+    def _try(self, node: ast.Try | ast.TryStar) -> None:
+        before = dict(self.env)
+        body, reached = self._inner(node.body)
+        ends: list[dict[str, Value]] = []
+        if reached:
+            self.env = body
+            if node.orelse:
+                body, reached = self._inner(node.orelse)
+            if reached:
+                ends.append(body)
+        for handler in node.handlers:
+            self.env = dict(before)
+            self._join([before, body])
+            if handler.name:
+                self.env[handler.name] = self._opaque(None)
+            env, ok = self._inner(handler.body)
+            if ok:
+                ends.append(env)
+        # Even where every way leaves, what follows is read as if some way went on.
+        self.env = before
+        self._join([*ends] or [before, body])
+        for name in _assigned_names(node.body):
+            if name in self.env:
+                self.env[name] = self._joined([self.env[name]])
+        if node.finalbody:
+            env, _ = self._inner(node.finalbody)
+            self.env = env
+
+    def _match(self, node: ast.Match) -> None:
+        subject = self._eval(node.subject)
+        self._use(subject, Consumption.TESTED, None, node)
+        ends: list[dict[str, Value]] = [dict(self.env)]
+        before = dict(self.env)
+        for case in node.cases:
+            self.env = dict(before)
+            for inner in ast.walk(case.pattern):
+                name = getattr(inner, "name", None) or getattr(inner, "rest", None)
+                if isinstance(name, str):
+                    self.env[name] = self._opaque(None, [subject])
+            if case.guard is not None:
+                self._arm([case.guard])
+            env, reached = self._inner(case.body)
+            if reached:
+                ends.append(env)
+        self.env = before
+        self._join(ends)
+
+    # -- expressions
+
+    def _eval(self, node: ast.expr) -> Value:
+        match node:
+            case ast.Name():
+                return self._lookup(node)
+            case ast.Constant():
+                value = self._value("constant", node, roots=frozenset())
+                value.constant = node.value
+                return value
+            case ast.Attribute():
+                return self._attribute(node)
+            case ast.Call():
+                return self._call(node)
+            case ast.BinOp():
+                left, right = self._eval(node.left), self._eval(node.right)
+                value = self._value(OPERATORS.get(type(node.op), "operator"), node, [left, right])
+                self._consume(value)
+                return value
+            case ast.UnaryOp():
+                operand = self._eval(node.operand)
+                if isinstance(node.op, ast.USub) and isinstance(operand.constant, int | float):
+                    value = self._value("constant", node, roots=frozenset())
+                    value.constant = -operand.constant
+                    return value
+                value = self._value("neg" if isinstance(node.op, ast.USub) else "operator", node, [operand])
+                self._consume(value)
+                return value
+            case ast.Compare():
+                return self._compare(node)
+            case ast.BoolOp():
+                first = self._eval(node.values[0])
+                self._use(first, Consumption.TESTED, None, node)
+                rest = self._arm(node.values[1:])
+                return self._joined([first, *rest])
+            case ast.IfExp():
+                self._use(self._eval(node.test), Consumption.TESTED, None, node)
+                value = self._joined([*self._arm([node.body]), *self._arm([node.orelse])])
+                value.node = node
+                return value
+            case ast.Subscript():
+                base, index = self._eval(node.value), self._eval(node.slice)
+                value = self._value("getitem", node, [base, index], base.roots)
+                self._consume(value)
+                return value
+            case ast.Tuple() | ast.List() | ast.Set():
+                elements = [self._eval(element) for element in node.elts]
+                value = self._value("container", node, elements, self._alias(elements))
+                for element in elements:
+                    self._use(element, Consumption.INPUT, value, element.node)
+                return value
+            case ast.NamedExpr():
+                value = self._eval(node.value)
+                self._bind(node.target, value)
+                return value
+            case ast.Lambda() | ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                return self._captured(node)
+            case ast.Yield() | ast.YieldFrom() | ast.Await():
+                inner = self._eval(node.value) if node.value is not None else None
+                if inner is not None:
+                    self._use(inner, Consumption.RETURNED, None, node)
+                self._exit()
+                self._write(frozenset({ANYTHING}), node, sure=False)
+                return self._opaque(node)
+            case _:
+                parts = [self._eval(child) for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
+                value = self._opaque(node, parts)
+                if isinstance(node, ast.JoinedStr | ast.FormattedValue):
+                    value.roots = frozenset()
+                return value
+
+    def _lookup(self, node: ast.Name) -> Value:
+        known = self.env.get(node.id)
+        if known is not None:
+            return known
+        if node.id in _DYNAMIC and node.id not in self.graph.local:
+            self.graph.opaque = f"`{node.id}` can read and change every name"
+        known = self.free.get(node.id)
+        if known is not None:
+            return known
+        value = self._value("global", node, roots=frozenset({EXTERNAL}))
+        value.path = self._resolve(node)
+        self.free[node.id] = value
+        return value
+
+    def _resolve(self, node: ast.expr) -> str | None:
+        path = dotted(node)
+        if path is None:
+            return None
+        root, dot, rest = path.partition(".")
+        if root in self.imported and root not in self.env:
+            return self.imported[root] + dot + rest
+        return resolve(node, self.names, self.graph.local)
+
+    def _attribute(self, node: ast.Attribute) -> Value:
+        path = self._resolve(node)
+        if path is not None:
+            value = self._value("global", node, roots=frozenset({EXTERNAL}))
+            value.path = path
+            return value
+        base = self._eval(node.value)
+        metadata = node.attr in METADATA_ATTRIBUTES
+        roots: frozenset[int] = frozenset() if metadata else base.roots
+        value = self._value("attribute", node, [base], roots)
+        value.path = dotted(node)
+        if isinstance(node.value, ast.Name) and node.value.id == self.me:
+            # Another attribute of `self` is another object: only its own name stands for its memory.
+            value.roots = frozenset({EXTERNAL, self.attributes.setdefault(node.attr, -2 - len(self.attributes))})
+        self._use(base, Consumption.METADATA if metadata else Consumption.INPUT, value, node)
+        return value
+
+    def _compare(self, node: ast.Compare) -> Value:
+        operands = [self._eval(operand) for operand in (node.left, *node.comparators)]
+        identity = all(isinstance(one, ast.Is | ast.IsNot) for one in node.ops)
+        value = self._value("compare", node, operands)
+        for operand in operands:
+            self._use(operand, Consumption.METADATA if identity else Consumption.INPUT, value, node)
+        return value
+
+    def _arm(self, nodes: Iterable[ast.expr]) -> list[Value]:
+        """Evaluate expressions that may not be reached: a block of their own, names bound in it joined after."""
+        outer, before = self.block, dict(self.env)
+        self.block = Block(outer, [], is_suite=False)
+        values = [self._eval(node) for node in nodes]
+        self.block = outer
+        if self.env != before:
+            self._join([before, self.env])
+        return values
+
+    def _captured(self, node: ast.AST) -> Value:
+        """A nested function, lambda or comprehension: what it reads from outside is captured, its body not followed."""
+        captured: list[Value] = []
+        changes = False
+        comprehension = isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp)
+        first = node.generators[0].iter if comprehension else None
+        if first is not None:
+            source = self._eval(first)
+            self._use(source, Consumption.INPUT, None, node)
+            captured.append(source)
+        for inner in ast.walk(node):
+            match inner:
+                case ast.Name(ctx=ast.Load()) if inner.id in self.env:
+                    value = self.env[inner.id]
+                    if value not in captured:
+                        captured.append(value)
+                    self._use(value, Consumption.CAPTURED, None, inner)
+                case ast.Name(ctx=ast.Load()) if inner.id in _DYNAMIC:
+                    self.graph.opaque = f"`{inner.id}` can read and change every name"
+                case ast.Nonlocal():
+                    self.graph.opaque = "a nested function rebinds a name of this one (`nonlocal`)"
+                case ast.NamedExpr() if comprehension and isinstance(inner.target, ast.Name):
+                    self.env[inner.target.id] = self._opaque(None)
+                case ast.Call():
+                    name = _called_name(inner.func)
+                    if name is None or is_in_place_name(name) or not (is_pure_method(name) or is_pure_builtin(name)):
+                        changes = True
+                case ast.AugAssign() | ast.Subscript(ctx=ast.Store()) | ast.Attribute(ctx=ast.Store()):
+                    changes = True
+                case _:
+                    pass
+        roots = self._alias(captured)
+        if changes:
+            if comprehension:
+                self._write(roots, node, sure=False)
+            else:
+                self.escaped |= roots  # it runs whenever it is called: every unknown call may run it
+        return self._value(
+            "opaque", node if isinstance(node, ast.expr) else None, [], roots | {EXTERNAL, self.order + 1}
+        )
+
+    # -- calls
+
+    def _call(self, node: ast.Call) -> Value:
+        func = node.func
+        path = self._resolve(func)
+        if path is not None:
+            inputs, keywords = self._arguments(node)
+            return self._function(node, path, inputs, keywords)
+        if isinstance(func, ast.Name):
+            return self._named(node, func)
+        if isinstance(func, ast.Attribute):
+            return self._method(node, func)
+        if isinstance(func, ast.Call):
+            made = self._resolve(func.func)
+            kind = kind_of_layer(made) if made is not None and not func.args and not func.keywords else None
+            if kind is not None:
+                inputs, keywords = self._arguments(node)
+                if len(inputs) == 1 and not keywords:
+                    return self._known(kind, node, inputs, keywords)
+                return self._unknown(node, [*inputs, *keywords.values()])
+        callee = self._eval(func)
+        inputs, keywords = self._arguments(node)
+        return self._unknown(node, [callee, *inputs, *keywords.values()])
+
+    def _arguments(self, node: ast.Call) -> tuple[list[Value], dict[str, Value]]:
+        inputs: list[Value] = []
+        for argument in node.args:
+            if isinstance(argument, ast.Starred):
+                inner = self._eval(argument.value)
+                starred = self._value("starred", argument, [inner], inner.roots)
+                self._consume(starred)
+                inputs.append(starred)
+            else:
+                inputs.append(self._eval(argument))
+        keywords: dict[str, Value] = {}
+        for keyword in node.keywords:
+            keywords[keyword.arg or f"**{len(keywords)}"] = self._eval(keyword.value)
+        return inputs, keywords
+
+    def _known(self, kind: str, node: ast.expr, inputs: list[Value], keywords: dict[str, Value]) -> Value:
+        roots = None if kind in FRESH_KINDS else self._alias(inputs[:1]) | {self.order + 1}
+        value = self._value(kind, node, inputs, roots)
+        value.keywords = keywords
+        self._consume(value)
+        return value
+
+    def _unknown(self, node: ast.expr, inputs: list[Value]) -> Value:
+        """A call of which nothing is known: it may write to what it gets and to what escaped, and return any of it."""
+        roots = self._alias(inputs)
+        self._write(roots | self.escaped, node, sure=False)
+        value = self._value("call", node, inputs, roots | {EXTERNAL, self.order + 1})
+        self._consume(value)
+        return value
+
+    def _function(self, node: ast.Call, path: str, inputs: list[Value], keywords: dict[str, Value]) -> Value:
+        everything = [*inputs, *keywords.values()]
+        if is_in_place_name(path) and path.startswith("torch."):
+            written = inputs[0].roots if inputs else self._alias(everything)
+            self._write(written, node)
+            value = self._value("call", node, everything, written)
+            self._consume(value)
+            return value
+        self._effects(node, inputs, keywords)
+        kind = kind_of_function(path)
+        if kind is not None and not _in_place(keywords) and "out" not in keywords:
+            return self._known(kind, node, inputs, keywords)
+        if is_pure_function(path):
+            value = self._value(path, node, inputs, self._alias(everything) | {self.order + 1})
+            value.keywords = keywords
+            self._consume(value)
+            return value
+        return self._unknown(node, everything)
+
+    def _effects(self, node: ast.Call, inputs: list[Value], keywords: dict[str, Value]) -> None:
+        """`inplace=True` and `out=` write."""
+        if _in_place(keywords):
+            self._write(self._alias(inputs[:1]) or self._alias(keywords.values()), node)
+        if "out" in keywords:
+            self._write(keywords["out"].roots, node)
+
+    def _named(self, node: ast.Call, func: ast.Name) -> Value:
+        callee = self._lookup(func)
+        inputs, keywords = self._arguments(node)
+        everything = [*inputs, *keywords.values()]
+        unbound = callee.kind == "global" and func.id not in self.names.bindings
+        if unbound and is_pure_builtin(func.id):
+            metadata = func.id in ("len", "isinstance", "type", "id", "callable")
+            value = self._value("builtin", node, everything, self._alias(everything) | {self.order + 1})
+            for source in everything:
+                how = Consumption.METADATA if metadata else Consumption.INPUT
+                self._use(source, how, value, source.node)
+            return value
+        return self._unknown(node, [callee, *everything])
+
+    def _method(self, node: ast.Call, func: ast.Attribute) -> Value:
+        if isinstance(func.value, ast.Name) and func.value.id == self.me and self.me in self.env:
+            return self._own(node, func)
+        base = self._eval(func.value)
+        inputs, keywords = self._arguments(node)
+        name = func.attr
+        everything = [base, *inputs, *keywords.values()]
+        if is_in_place_name(name):
+            self._write(base.roots, node)
+            value = self._value("call", node, everything, base.roots)
+            self._consume(value)
+            return value
+        if base.kind == "global" or not self.tensors:
+            # A module of another package, or an object of which nothing says that it is a tensor.
+            if base.kind != "global" and name in METADATA_METHODS:
+                return self._metadata(node, base, inputs)
+            return self._unknown(node, everything)
+        if name in METADATA_METHODS:
+            return self._metadata(node, base, inputs)
+        self._effects(node, [base], keywords)
+        kind = kind_of_method(name)
+        if kind is not None and not _in_place(keywords) and "out" not in keywords:
+            return self._known(kind, node, [base, *inputs], keywords)
+        if is_pure_method(name):
+            value = self._value(f"method {name}", node, [base, *inputs], base.roots | {self.order + 1})
+            value.keywords = keywords
+            self._consume(value)
+            return value
+        return self._unknown(node, everything)
+
+    def _metadata(self, node: ast.Call, base: Value, inputs: list[Value]) -> Value:
+        value = self._value("metadata", node, [base, *inputs], frozenset())
+        self._use(base, Consumption.METADATA, value, node)
+        for source in inputs:
+            self._use(source, Consumption.INPUT, value, node)
+        return value
+
+    def _own(self, node: ast.Call, func: ast.Attribute) -> Value:
+        """`self.<attribute>(...)`: a layer of the class, or a method or object of which nothing is known."""
+        inputs, keywords = self._arguments(node)
+        everything = [*inputs, *keywords.values()]
+        layer = self.layers.get(func.attr)
+        if layer is None or layer.kind is None or layer.unknown is not None or layer.constructor is None:
+            value = self._unknown(node, everything)
+            value.layer = layer
+            value.path = dotted(func)
+            return value
+        if not is_torch_layer(layer.kind) or layer.kind in CONTAINERS:
+            value = self._unknown(node, everything)
+            value.layer = layer
+            return value
+        if _constructed_in_place(layer.constructor):
+            roots = self._alias(everything)
+            self._write(roots, node)
+            value = self._value("call", node, everything, roots)
+            value.layer = layer
+            self._consume(value)
+            return value
+        kind = kind_of_layer(layer.kind)
+        if kind is not None and not layer.constructor.args and not layer.constructor.keywords:
+            if len(inputs) == 1 and not keywords:
+                value = self._known(kind, node, inputs, keywords)
+                value.layer = layer
+                return value
+        roots = None
+        if layer.kind in ("torch.nn.Identity", "torch.nn.Flatten", "torch.nn.Unflatten") or "Dropout" in layer.kind:
+            roots = self._alias(everything) | {self.order + 1}
+        value = self._value(layer.kind, node, inputs, roots)
+        value.keywords = keywords
+        value.layer = layer
+        self._consume(value)
+        return value
+
+
+def _in_place(keywords: dict[str, Value]) -> bool:
+    flag = keywords.get("inplace")
+    return flag is not None and flag.constant is not False
+
+
+def _constructed_in_place(constructor: ast.Call) -> bool:
+    """Whether a layer's constructor may ask for in-place work: `nn.ReLU(True)`, `nn.Dropout(0.1, inplace=flag)`."""
+    for keyword in constructor.keywords:
+        if keyword.arg == "inplace":
+            return not (isinstance(keyword.value, ast.Constant) and keyword.value.value is False)
+        if keyword.arg is None:
+            return True
+    last = _called_name(constructor.func) or ""
+    position = {"ReLU": 0, "ReLU6": 0, "SiLU": 0, "SELU": 0, "Mish": 0, "Hardswish": 0, "Hardsigmoid": 0}.get(last)
+    if position is None:
+        position = {"ELU": 1, "CELU": 1, "LeakyReLU": 1, "Hardtanh": 2, "RReLU": 2, "Threshold": 2}.get(last)
+    if position is None and "Dropout" in last:
+        position = 1
+    if position is None or len(constructor.args) <= position:
+        return any(isinstance(argument, ast.Starred) for argument in constructor.args)
+    flag = constructor.args[position]
+    return not (isinstance(flag, ast.Constant) and flag.value is False)
+
+
+def _called_name(func: ast.expr) -> str | None:
+    if isinstance(func, ast.Attribute):
+        return func.attr
+    return func.id if isinstance(func, ast.Name) else None
+
+
+def _argument_names(arguments: ast.arguments) -> Iterator[str]:
+    for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+        yield argument.arg
+    for extra in (arguments.vararg, arguments.kwarg):
+        if extra is not None:
+            yield extra.arg
+
+
+def _assigned_names(body: Iterable[ast.stmt]) -> set[str]:
+    found: set[str] = set()
+    stack: list[ast.AST] = list(body)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            found.add(node.id)
+        elif isinstance(node, Function | ast.ClassDef):
+            found.add(node.name)
+            continue
+        elif isinstance(node, ast.Lambda):
+            continue
+        stack.extend(ast.iter_child_nodes(node))
+    return found

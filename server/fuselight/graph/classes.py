@@ -1,0 +1,380 @@
+"""A module class as its source tells it: its family in the file, its methods, its layers and their constructors."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from fuselight.graph.mentions import Function, self_parameter
+from fuselight.source.names import Names, bound_names, dotted
+from fuselight.source.statements import Statement
+
+MODULE_BASES = frozenset(
+    {
+        "torch.nn.Module",
+        "torch.nn.Sequential",
+        "pytorch_lightning.LightningModule",
+        "lightning.LightningModule",
+        "lightning.pytorch.LightningModule",
+        "lightning.pytorch.core.LightningModule",
+    }
+)
+"""Bases that say nothing of a layer's name, so that a class over them is known from its file alone."""
+
+HARMLESS_BASES = frozenset({"object", "abc.ABC", "typing.Generic", "typing.Protocol"})
+
+PRETRAINED_BASES = ("PreTrainedModel", "ModelMixin")
+"""Last components of bases whose checkpoints load past load hooks (transformers, diffusers)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """One attribute that a class assigns in its `__init__`."""
+
+    attribute: str
+    constructor: ast.Call | None
+    """The call that makes it, where it is one plain call."""
+    kind: str | None
+    """The constructor's fully qualified name, `torch.nn.Linear`; None where the source does not tell."""
+    owner: ClassInfo
+    init: Function
+    assignment: ast.stmt
+    block: list[ast.stmt]
+    """The statements among which the assignment stands."""
+    unknown: str | None = None
+    """Why the layer is not known, for people: assigned under a condition, wrapped, made by a helper."""
+
+    @property
+    def statement(self) -> Statement:
+        return self.owner.statement
+
+
+@dataclass(slots=True, eq=False)
+class ClassInfo:
+    """A class of the file."""
+
+    node: ast.ClassDef
+    statement: Statement
+    bases: tuple[str | None, ...]
+    """Fully qualified names of the bases that other files define; None where unknown."""
+    ancestors: tuple[ClassInfo, ...]
+    """The bases that this file defines, nearest first, and theirs."""
+    methods: dict[str, Function] = field(default_factory=dict[str, Function])
+    descendants: list[ClassInfo] = field(default_factory=list["ClassInfo"])
+    own_layers: dict[str, Layer] = field(default_factory=dict[str, Layer])
+    top_level: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    @property
+    def family(self) -> tuple[ClassInfo, ...]:
+        """The class, its ancestors and its descendants in the file, and theirs: all who share its attributes."""
+        found = [self]
+        for member in found:
+            for relative in (*member.ancestors, *member.descendants):
+                if relative not in found:
+                    found.append(relative)
+        return tuple(found)
+
+    @property
+    def all_bases(self) -> tuple[str | None, ...]:
+        return tuple(base for member in (self, *self.ancestors) for base in member.bases)
+
+    @property
+    def is_module(self) -> bool:
+        """Whether the class is surely a `torch.nn.Module`."""
+        return any(
+            base is not None and (base in MODULE_BASES or base.rpartition(".")[2] in PRETRAINED_BASES)
+            for base in self.all_bases
+        )
+
+    @property
+    def unknown_base(self) -> str | None:
+        """A base of which the file tells nothing and which could use the class's attributes."""
+        for member in (self, *self.ancestors):
+            for base, node in zip(member.bases, _outside_bases(member), strict=True):
+                if base is None or not (
+                    base in MODULE_BASES or base in HARMLESS_BASES or base.rpartition(".")[2] in PRETRAINED_BASES
+                ):
+                    return ast.unparse(node)
+        return None
+
+    @property
+    def layers(self) -> Mapping[str, Layer]:
+        """The layers of an instance: its own and the inherited ones."""
+        found: dict[str, Layer] = {}
+        for member in (self, *self.ancestors):
+            for name, layer in member.own_layers.items():
+                found.setdefault(name, layer)
+            if member.methods.get("__init__") is not None and not _calls_super_init(member):
+                break
+        return found
+
+
+class Classes:
+    """The classes of one version of a file.
+
+    What a statement's classes are is kept with the statement, as long as the module's names mean the same and the
+    classes it inherits from are the same.
+    """
+
+    def __init__(self, statements: list[Statement], names: Names) -> None:
+        self.by_node: dict[ast.ClassDef, ClassInfo] = {}
+        self._by_name: dict[str, ClassInfo] = {}
+        for statement in statements:
+            if "class" in statement.text:
+                for info in self._of(statement, names):
+                    info.descendants.clear()
+                    for ancestor in info.ancestors:
+                        ancestor.descendants.append(info)
+                    self.by_node[info.node] = info
+                    if info.top_level:
+                        self._by_name[info.name] = info
+
+    def __iter__(self) -> Iterator[ClassInfo]:
+        return iter(self.by_node.values())
+
+    def _of(self, statement: Statement, names: Names) -> list[ClassInfo]:
+        nodes = list(_classes(statement.body, True))
+        bases = [self._bases(node, names) for node, _ in nodes]
+        known = statement.derived.get("classes")
+        if isinstance(known, _Kept) and known.names is names and known.bases == bases:
+            return known.infos
+        infos = [
+            _class(node, statement, names, top_level, *found)
+            for (node, top_level), found in zip(nodes, bases, strict=True)
+        ]
+        statement.derived["classes"] = _Kept(names, bases, infos)
+        return infos
+
+    def _bases(self, node: ast.ClassDef, names: Names) -> tuple[tuple[str | None, ...], tuple[ClassInfo, ...]]:
+        outside: list[str | None] = []
+        ancestors: list[ClassInfo] = []
+        for base in node.bases:
+            origin, local = self._base(base, names)
+            if local is not None:
+                ancestors += [one for one in (local, *local.ancestors) if one not in ancestors]
+            else:
+                outside.append(origin)
+        return tuple(outside), tuple(ancestors)
+
+    def _base(self, base: ast.expr, names: Names) -> tuple[str | None, ClassInfo | None]:
+        if isinstance(base, ast.Subscript):  # Generic[T]
+            base = base.value
+        path = dotted(base)
+        if path is None:
+            return None, None
+        root, dot, rest = path.partition(".")
+        if not dot and names.local_class(root) is not None:
+            return None, self._by_name.get(root)
+        origin = names.origin(root)
+        if origin is None:
+            return ("object" if path == "object" else None), None
+        return origin + dot + rest, None
+
+
+@dataclass(slots=True, eq=False)
+class _Kept:
+    names: Names
+    bases: list[tuple[tuple[str | None, ...], tuple[ClassInfo, ...]]]
+    infos: list[ClassInfo]
+
+
+def _class(
+    node: ast.ClassDef,
+    statement: Statement,
+    names: Names,
+    top_level: bool,
+    outside: tuple[str | None, ...],
+    ancestors: tuple[ClassInfo, ...],
+) -> ClassInfo:
+    info = ClassInfo(node, statement, outside, ancestors, top_level=top_level)
+    info.methods = {one.name: one for one in node.body if isinstance(one, Function)}
+    init = info.methods.get("__init__")
+    if init is not None and not statement.is_masked(init):
+        info.own_layers = _layers(init, info, names)
+    return info
+
+
+def resolve(node: ast.expr, names: Names, local: frozenset[str] | set[str] = frozenset()) -> str | None:
+    """The fully qualified name of `nn.Linear` and the like; None where a name in `local` hides the import."""
+    path = dotted(node)
+    if path is None:
+        return None
+    root, dot, rest = path.partition(".")
+    if root in local:
+        return None
+    origin = names.origin(root)
+    if origin is None:
+        return None
+    full = origin + dot + rest
+    if full.startswith("torch.nn.modules."):
+        return "torch.nn." + full.rpartition(".")[2]
+    return full
+
+
+def _outside_bases(info: ClassInfo) -> list[ast.expr]:
+    inside = {ancestor.name for ancestor in info.ancestors}
+    return [base for base in info.node.bases if not (isinstance(base, ast.Name) and base.id in inside)]
+
+
+def _classes(body: list[ast.stmt], top_level: bool) -> Iterator[tuple[ast.ClassDef, bool]]:
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            yield node, top_level
+            yield from _classes(node.body, False)
+        elif isinstance(node, Function):
+            yield from _classes(node.body, False)
+        else:
+            for name in ("body", "orelse", "finalbody"):
+                inner = getattr(node, name, None)
+                if isinstance(inner, list):
+                    yield from _classes(inner, False)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _calls_super_init(info: ClassInfo) -> bool:
+    init = info.methods["__init__"]
+    for node in ast.walk(init):
+        if isinstance(node, ast.Attribute) and node.attr == "__init__":
+            return True
+    return False
+
+
+def local_names(function: Function) -> set[str]:
+    """Every name that the function itself binds: parameters, assignments, loops, imports, nested definitions."""
+    arguments = function.args
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    every += [extra for extra in (arguments.vararg, arguments.kwarg) if extra is not None]
+    found = {argument.arg for argument in every}
+    stack: list[ast.AST] = list(function.body)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.Name):
+            if not isinstance(node.ctx, ast.Load):
+                found.add(node.id)
+            continue
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+            continue
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found.update((alias.asname or alias.name).partition(".")[0] for alias in node.names)
+            continue
+        if isinstance(node, ast.ExceptHandler) and node.name:
+            found.add(node.name)
+        if isinstance(node, ast.MatchAs | ast.MatchStar) and node.name:
+            found.add(node.name)
+        if isinstance(node, ast.MatchMapping) and node.rest:
+            found.add(node.rest)
+        stack.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def _layers(init: Function, info: ClassInfo, names: Names) -> dict[str, Layer]:
+    me = self_parameter(init)
+    if me is None:
+        return {}
+    local = local_names(init)
+    found: dict[str, Layer] = {}
+    again: set[str] = set()
+
+    def add(attribute: str, value: ast.expr | None, statement: ast.stmt, block: list[ast.stmt], why: str | None) -> None:
+        constructor, kind = None, None
+        if value is not None:
+            constructor, kind, unknown = _constructor(value, names, local)
+            why = why or unknown
+        if attribute in found:
+            again.add(attribute)
+        found[attribute] = Layer(attribute, constructor, kind, info, init, statement, block, why)
+
+    def visit(block: list[ast.stmt], condition: str | None) -> None:
+        for statement in block:
+            match statement:
+                case ast.Assign(targets=[target], value=value):
+                    _assigned(target, value, statement, block, condition)
+                case ast.Assign():
+                    for target in statement.targets:
+                        for attribute in _attributes_of(target, me):
+                            add(attribute, None, statement, block, f"`{attribute}` is assigned together with another name")
+                case ast.AnnAssign(target=target, value=ast.expr() as value):
+                    _assigned(target, value, statement, block, condition)
+                case ast.AugAssign():
+                    for attribute in _attributes_of(statement.target, me):
+                        add(attribute, None, statement, block, f"`{attribute}` is changed in place")
+                case ast.If():
+                    visit(statement.body, condition or "only under a condition")
+                    visit(statement.orelse, condition or "only under a condition")
+                case ast.For() | ast.AsyncFor() | ast.While():
+                    visit(statement.body, condition or "in a loop")
+                    visit(statement.orelse, condition or "in a loop")
+                case ast.With() | ast.AsyncWith():
+                    visit(statement.body, condition or "inside a `with`")
+                case ast.Try() | ast.TryStar():
+                    for inner in (statement.body, statement.orelse, statement.finalbody):
+                        visit(inner, condition or "inside a `try`")
+                    for handler in statement.handlers:
+                        visit(handler.body, condition or "inside a `try`")
+                case ast.Match():
+                    for case_ in statement.cases:
+                        visit(case_.body, condition or "only under a condition")
+                case ast.Return() if condition is None:
+                    condition = "after a `return`"
+                case _:
+                    pass
+
+    def _assigned(
+        target: ast.expr, value: ast.expr, statement: ast.stmt, block: list[ast.stmt], condition: str | None
+    ) -> None:
+        attribute = _self_attribute(target, me)
+        if attribute is not None:
+            add(attribute, value, statement, block, f"`{attribute}` is assigned {condition}" if condition else None)
+            return
+        for name in _attributes_of(target, me):
+            add(name, None, statement, block, f"`{name}` is assigned together with another name")
+
+    visit(init.body, None)
+    for attribute in again:
+        layer = found[attribute]
+        found[attribute] = Layer(
+            attribute, layer.constructor, layer.kind, info, init, layer.assignment, layer.block,
+            f"`{attribute}` is assigned more than once",
+        )  # fmt: skip
+    return found
+
+
+def _constructor(
+    value: ast.expr, names: Names, local: set[str]
+) -> tuple[ast.Call | None, str | None, str | None]:
+    if isinstance(value, ast.IfExp):
+        return None, None, "it is made only under a condition"
+    if not isinstance(value, ast.Call):
+        return None, None, None
+    kind = resolve(value.func, names, local)
+    if kind is None:
+        path = dotted(value.func)
+        if path is not None and path.partition(".")[0] in local:
+            return value, None, f"its type `{path}` is decided elsewhere"
+        return value, None, None
+    return value, kind, None
+
+
+def _self_attribute(target: ast.expr, me: str) -> str | None:
+    if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == me:
+        return target.attr
+    return None
+
+
+def _attributes_of(target: ast.expr, me: str) -> Iterator[str]:
+    attribute = _self_attribute(target, me)
+    if attribute is not None:
+        yield attribute
+    elif isinstance(target, ast.Tuple | ast.List):
+        for element in target.elts:
+            yield from _attributes_of(element, me)
+    elif isinstance(target, ast.Starred):
+        yield from _attributes_of(target.value, me)
+
+
+__all__ = ["ClassInfo", "Classes", "Layer", "bound_names", "local_names", "resolve"]

@@ -1,0 +1,132 @@
+"""Many spellings, one kind: the dialect tables read backwards, and what is known of calls that no table lists."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+
+from fuselight_emitter.dialects import get_dialect
+
+OPERATORS: dict[type[ast.operator], str] = {
+    ast.Add: "add",
+    ast.Sub: "sub",
+    ast.Mult: "mul",
+    ast.Div: "div",
+    ast.MatMult: "matmul",
+    ast.Pow: "pow",
+}
+COMMUTATIVE = frozenset({"add", "mul"})
+
+METADATA_ATTRIBUTES = frozenset(
+    "shape dtype device ndim layout requires_grad is_cuda is_sparse is_quantized itemsize nbytes".split()
+)
+METADATA_METHODS = frozenset(
+    "size dim ndimension numel nelement stride element_size is_floating_point is_complex is_contiguous get_device"
+    " storage_offset".split()
+)
+
+FRESH_KINDS = frozenset(
+    "add sub mul div matmul pow neg sigmoid tanh relu gelu silu softmax log_softmax softplus exp log sqrt rsqrt"
+    " square mean sum linear conv1d conv2d conv3d layer_norm rms_norm cat stack mish elu".split()
+)
+"""Kinds whose result is memory of its own (as long as nothing is done in place)."""
+
+_ALIASING_METHODS = frozenset(
+    "view reshape transpose permute t contiguous unsqueeze squeeze expand expand_as repeat repeat_interleave flatten"
+    " unflatten chunk split unbind narrow select index_select gather to type float half double bfloat16 int long bool"
+    " cpu cuda detach clone swapaxes swapdims movedim moveaxis view_as reshape_as type_as masked_fill masked_select"
+    " mean sum max min amax amin argmax argmin std var norm softmax log_softmax sigmoid tanh relu exp log sqrt rsqrt"
+    " abs pow square clamp clip mul add sub div matmul bmm mm addmm baddbmm where eq ne lt le gt ge logical_not"
+    " logical_and logical_or cumsum cumprod sort topk triu tril diagonal roll flip item tolist numpy new_zeros"
+    " new_ones new_full new_empty new_tensor round floor ceil sign neg reciprocal sin cos erf logsumexp prod all any"
+    " unfold fold scatter scatter_add index_add index_fill masked_scatter nonzero isnan isinf isfinite nan_to_num"
+    " dot mv outer einsum tile rot90 diag trace inverse det lerp addcmul addcdiv hypot log1p log2 log10 expm1 multiply"
+    " subtract divide true_divide floor_divide remainder fmod rsub xor bitwise_not argsort unique bincount histc"
+    " count_nonzero take take_along_dim kthvalue median mode quantile logaddexp softplus float_power negative absolute"
+    " is_pinned pin_memory is_contiguous data_ptr size dim numel stride requires_grad".split()
+)
+"""Methods of a tensor that change nothing. Their results are taken for views: an in-place write to one then counts
+as a write to all, which can only refuse too much."""
+
+_PURE_BUILTINS = frozenset(
+    "len isinstance issubclass print range zip enumerate int float bool str tuple list dict set frozenset min max sum"
+    " abs hasattr type id repr sorted reversed any all super round divmod slice callable format hash ord chr"
+    " getattr NotImplementedError ValueError TypeError RuntimeError AssertionError KeyError IndexError".split()
+)
+_PURE_MODULES = ("math.", "numpy.", "einops.", "typing.", "warnings.", "logging.", "operator.", "itertools.", "packaging.")
+_IMPURE_TORCH = (
+    "torch.utils.", "torch.compile", "torch.jit.", "torch.func.", "torch.autograd.", "torch.distributed.",
+    "torch.ops.", "torch.library.", "torch.nn.utils.", "torch._", "torch.cond", "torch.vmap", "torch.manual_seed",
+    "torch.set_", "torch.nn.parallel.", "torch.hub.", "torch.fx.", "torch.multiprocessing.", "torch.export.",
+)  # fmt: skip
+
+RIVAL_FRAMEWORKS = frozenset(
+    "jax jaxlib tensorflow keras paddle mindspore tinygrad mxnet oneflow cupy chainer theano mlx megengine jittor".split()
+)
+"""Frameworks whose arrays have methods of the same names: a file that imports one proves no method to be torch's."""
+
+
+@cache
+def _reverse() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Kind by API name, by tensor method and by stateless layer."""
+    dialect = get_dialect("torch")
+    functions: dict[str, str] = {}
+    methods: dict[str, str] = {}
+    layers: dict[str, str] = {}
+    for kind, function in dialect.functions.items():
+        for name in (function.api, *function.spellings):
+            functions.setdefault(name, kind)
+        for method in function.methods:
+            methods.setdefault(method, kind)
+        if function.layer is not None:
+            layers.setdefault(dialect.layers[function.layer], kind)
+    return functions, methods, layers
+
+
+def kind_of_function(name: str) -> str | None:
+    """The neutral kind of `torch.sigmoid` and the like."""
+    return _reverse()[0].get(name)
+
+
+def kind_of_method(name: str) -> str | None:
+    """The neutral kind of `x.sigmoid()` and the like."""
+    return _reverse()[1].get(name)
+
+
+def kind_of_layer(name: str) -> str | None:
+    """The neutral kind of a layer without state, `torch.nn.Sigmoid`."""
+    return _reverse()[2].get(name)
+
+
+def is_torch_layer(name: str) -> bool:
+    """Whether `name` is a public layer of `torch.nn`."""
+    return name in _torch_layers()
+
+
+@cache
+def _torch_layers() -> frozenset[str]:
+    return frozenset(get_dialect("torch").layers.values())
+
+
+CONTAINERS = frozenset({f"torch.nn.{name}" for name in ("Sequential", "ModuleList", "ModuleDict", "Module", "ParameterList")})
+
+
+def is_in_place_name(name: str) -> bool:
+    """Whether torch's naming says that a function or method changes its first argument: `add_`, `relu_`."""
+    last = name.rpartition(".")[2]
+    return last.endswith("_") and not last.endswith("__") and len(last) > 1
+
+
+def is_pure_function(name: str) -> bool:
+    """Whether a call of the imported function `name` changes none of its arguments."""
+    if name.startswith("torch."):
+        return not is_in_place_name(name) and not name.startswith(_IMPURE_TORCH)
+    return name.startswith(_PURE_MODULES)
+
+
+def is_pure_builtin(name: str) -> bool:
+    return name in _PURE_BUILTINS
+
+
+def is_pure_method(name: str) -> bool:
+    return name in _ALIASING_METHODS or name in METADATA_METHODS or kind_of_method(name) is not None

@@ -1,0 +1,160 @@
+"""One version of a file as a whole: its statements, names, classes, mentions and the graphs of its functions."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fuselight.graph.build import build_graph
+from fuselight.graph.classes import Classes, ClassInfo, local_names
+from fuselight.graph.mentions import Function, Mentions
+from fuselight.graph.values import Graph
+from fuselight.source.lines import LineIndex
+from fuselight.source.names import Names
+from fuselight.source.statements import Placed, Statement
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scope:
+    """A function of the file, with the class it is a method of."""
+
+    function: Function
+    owner: ClassInfo | None
+    statement: Statement
+    name: str
+    """Dotted, `Attention.forward`; empty for statements outside any function."""
+    enclosing: frozenset[str] = frozenset()
+    """Names that the functions around bind: in here they hide the module's."""
+
+    @property
+    def text(self) -> str:
+        """The source lines of the function."""
+        lines = self.statement.lines
+        end = self.function.end_lineno or len(lines)
+        return self.statement.text[lines.starts[self.function.lineno - 1] : _line_end(lines, end)]
+
+
+@dataclass(slots=True, eq=False)
+class _Kept:
+    names: Names
+    layers: object
+    graph: Graph
+
+
+class Module:
+    """What the graph stage knows of one version of a file."""
+
+    def __init__(self, placed: list[Placed], previous: Module | None = None) -> None:
+        self.placed = placed
+        self.statements = [one.statement for one in placed]
+        names = Names(self.statements)
+        if previous is not None and previous.names.key() == names.key():
+            # The same object, so that what was derived under it is known to hold.
+            names = previous.names.renewed(names)
+        self.names = names
+        self.classes = Classes(self.statements, names)
+        self.mentions = Mentions(self.statements)
+        self.starts = {one.statement: one.start for one in placed}
+
+    def scopes(self, statement: Statement) -> list[Scope]:
+        """The functions of a statement: methods, module-level and nested ones, each a scope of its own."""
+        known = statement.derived.get("scopes")
+        if isinstance(known, _Scopes) and known.classes == [self.classes.by_node.get(n) for n in known.nodes]:
+            return known.scopes
+        scopes = list(_scopes(statement.body, statement, self.classes, ""))
+        nodes = [scope.owner.node for scope in scopes if scope.owner is not None]
+        statement.derived["scopes"] = _Scopes(nodes, [self.classes.by_node[node] for node in nodes], scopes)
+        return scopes
+
+    def graph(self, scope: Scope) -> Graph:
+        """The graph of a function; built once for as long as nothing that it rests on changes."""
+        key = f"graph {scope.name} {scope.function.lineno} {scope.function.col_offset}"
+        layers = list(scope.owner.layers.values()) if scope.owner is not None else []
+        known = scope.statement.derived.get(key)
+        if isinstance(known, _Kept) and known.names is self.names and known.layers == layers:
+            return known.graph
+        graph = build_graph(
+            scope.function, scope.owner, self.names, scope.statement, scope.name, scope.enclosing
+        )
+        scope.statement.derived[key] = _Kept(self.names, layers, graph)
+        return graph
+
+    def line(self, statement: Statement, node: ast.AST) -> int:
+        """The line in the file, from 1, of a node of `statement`; 0 where the statement is not in the file."""
+        start = self.starts.get(statement)
+        if start is None:
+            return 0
+        first = 0
+        for one in self.placed:
+            if one.statement is statement:
+                break
+            first += len(one.statement.lines) - 1
+        return first + getattr(node, "lineno", 1)
+
+
+@dataclass(slots=True, eq=False)
+class _Scopes:
+    nodes: list[ast.ClassDef]
+    classes: list[ClassInfo]
+    scopes: list[Scope]
+
+
+def _scopes(
+    body: list[ast.stmt],
+    statement: Statement,
+    classes: Classes,
+    prefix: str,
+    owner: ClassInfo | None = None,
+    enclosing: frozenset[str] = frozenset(),
+) -> Iterator[Scope]:
+    loose: list[ast.stmt] = []
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            info = classes.by_node.get(node)
+            yield from _scopes(node.body, statement, classes, f"{prefix}{node.name}.", info, enclosing)
+        elif isinstance(node, Function):
+            yield Scope(node, owner, statement, prefix + node.name, enclosing)
+            inner = enclosing | local_names(node)
+            yield from _inside(node, statement, classes, f"{prefix}{node.name}.", inner)
+        elif not prefix:
+            loose.append(node)
+        else:
+            yield from _inside(node, statement, classes, prefix, enclosing)
+    if loose:
+        whole = _as_function("", ast.arguments([], [], None, [], [], None, []), loose, loose[0], loose[-1])
+        yield Scope(whole, None, statement, "")
+        for node in loose:
+            yield from _inside(node, statement, classes, "", frozenset())
+
+
+def _inside(
+    node: ast.stmt, statement: Statement, classes: Classes, prefix: str, enclosing: frozenset[str]
+) -> Iterator[Scope]:
+    """The functions, classes and lambdas inside a statement, at any depth."""
+    stack: list[ast.AST] = list(ast.iter_child_nodes(node))
+    while stack:
+        inner = stack.pop()
+        if isinstance(inner, Function | ast.ClassDef):
+            yield from _scopes([inner], statement, classes, prefix or ".", None, enclosing)
+            continue
+        if isinstance(inner, ast.Lambda):
+            result = ast.copy_location(ast.Return(inner.body), inner.body)
+            function = _as_function("<lambda>", inner.args, [result], inner, inner)
+            yield Scope(function, None, statement, f"{prefix}<lambda>", enclosing)
+            enclosing |= frozenset(argument.arg for argument in ast.walk(inner.args) if isinstance(argument, ast.arg))
+        stack.extend(ast.iter_child_nodes(inner))
+
+
+def _as_function(
+    name: str, arguments: ast.arguments, body: list[ast.stmt], first: ast.AST, last: ast.AST
+) -> ast.FunctionDef:
+    """Code outside any `def` as a function, so that it is followed in the same way. Its nodes are the file's own."""
+    function = ast.FunctionDef(name, arguments, body, [], None, None)
+    function.lineno, function.col_offset = first.lineno, first.col_offset  # pyright: ignore
+    function.end_lineno, function.end_col_offset = last.end_lineno, last.end_col_offset  # pyright: ignore
+    return function
+
+
+def _line_end(lines: LineIndex, line: int) -> int:
+    return lines.starts[line] if line < len(lines) else len(lines.text)

@@ -1,0 +1,458 @@
+"""A match to minimal text edits: the emitter's statements put where the user's stood, and everything else left alone."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import libcst
+
+from fuselight.fusions.base import Match
+from fuselight.fusions.model import TextEdit
+from fuselight.fusions.plan import (
+    Action,
+    AddFunction,
+    Attribute,
+    Emitted,
+    Expression,
+    FoldBiasHook,
+    HookRegistration,
+    Init,
+    Insert,
+    MergeHook,
+    ReplaceExpression,
+    ReplaceStatements,
+    SetArgument,
+    Unpack,
+)
+from fuselight.graph.classes import local_names
+from fuselight.graph.mentions import Function
+from fuselight.graph.module import Module
+from fuselight.rewrite.imports import import_edits
+from fuselight.source.lines import LineIndex
+from fuselight.source.statements import Statement
+from fuselight_emitter import PythonSnippetEmitter, RequiredImport
+
+_NEWLINE = re.compile(r"\r\n|\r|\n")
+
+
+@dataclass(frozen=True, slots=True)
+class _Edit:
+    """An edit, and where it goes among others at the same offset (comments before statements)."""
+
+    start: int
+    end: int
+    content: str
+    rank: int = 1
+
+
+def render(match: Match, module: Module, text: str, line_length: int) -> tuple[TextEdit, ...]:
+    """The edits that carry out `match` on `text`, ordered, none overlapping another.
+
+    Raises:
+        EmitError: The emitter refuses a name or an argument.
+    """
+    return _Renderer(module, text, line_length).edits(match.actions)
+
+
+class _Renderer:
+    def __init__(self, module: Module, text: str, line_length: int) -> None:
+        self.module = module
+        self.text = text
+        self.line_length = line_length
+        self.lines = LineIndex(text)
+        found = _NEWLINE.search(text)
+        self.newline = found.group() if found else "\n"
+        self.needed: list[RequiredImport] = []
+        self.renamed: dict[str, str] = {}
+
+    def edits(self, actions: tuple[Action, ...]) -> tuple[TextEdit, ...]:
+        found: list[_Edit] = []
+        # The functions first: they may have to take another name.
+        for action in sorted(actions, key=lambda one: not isinstance(one, AddFunction)):
+            match action:
+                case AddFunction():
+                    found += self._add_function(action)
+                case ReplaceExpression():
+                    found += self._replace_expression(action)
+                case ReplaceStatements():
+                    found += self._replace_statements(action)
+                case Insert():
+                    found += self._insert(action)
+                case SetArgument():
+                    found += self._set_argument(action)
+        found += [_Edit(at, at, content) for at, content in import_edits(self.module, self.lines, self.needed)]
+        return self._merged(found)
+
+    def _merged(self, found: list[_Edit]) -> tuple[TextEdit, ...]:
+        """In order, insertions at one offset joined, newlines as the file's."""
+        ordered = sorted(found, key=lambda edit: (edit.start, edit.end, edit.rank))
+        merged: list[TextEdit] = []
+        for edit in ordered:
+            content = edit.content.replace("\n", self.newline) if self.newline != "\n" else edit.content
+            if merged and merged[-1].end == edit.start and merged[-1].start == merged[-1].end:
+                merged[-1] = TextEdit(merged[-1].start, edit.end, merged[-1].content + content)
+            elif merged and edit.start < merged[-1].end:
+                raise ValueError("two parts of one rewrite change the same text")
+            else:
+                merged.append(TextEdit(edit.start, edit.end, content))
+        return tuple(merged)
+
+    # -- where things are
+
+    def _start(self, statement: Statement, node: ast.expr | ast.stmt) -> int:
+        return self.module.starts[statement] + statement.span(node).start
+
+    def _end(self, statement: Statement, node: ast.expr | ast.stmt) -> int:
+        return self.module.starts[statement] + statement.span(node).end
+
+    def _line_start(self, offset: int) -> int:
+        return self.lines.starts[self.lines.line_of(offset)]
+
+    def _line_end(self, offset: int) -> int:
+        """The end of the line of `offset`, before its newline."""
+        line = self.lines.line_of(offset)
+        return self.lines.starts[line] + len(self.lines.line_body(line))
+
+    def _after_line(self, offset: int) -> int:
+        """The start of the line behind that of `offset`."""
+        line = self.lines.line_of(offset)
+        return self.lines.starts[line + 1] if line + 1 < len(self.lines) else len(self.text)
+
+    def _indent(self, offset: int) -> str:
+        body = self.lines.line_body(self.lines.line_of(offset))
+        return body[: len(body) - len(body.lstrip(" \t\f"))].replace("\f", "")
+
+    # -- emitting
+
+    def _emitter(self, statement: Statement, node: ast.AST | None) -> PythonSnippetEmitter:
+        """An emitter in the names that `node` sees."""
+        hidden: set[str] = set()
+        if node is not None:
+            for function in _functions_around(statement, node):
+                hidden |= local_names(function)
+        origins = {name: origin for name, origin in self.module.names.origins.items() if name not in hidden}
+        taken = set(self.module.names.bindings) | hidden
+        for need in self.needed:
+            origins.setdefault(need.local, need.origin)
+        return PythonSnippetEmitter(
+            "torch", imports=origins, taken=taken, line_length=self.line_length, indent_unit=self._unit(statement)
+        )
+
+    def _done(self, emitter: PythonSnippetEmitter) -> None:
+        for need in emitter.missing_imports:
+            if need not in self.needed:
+                self.needed.append(need)
+
+    def _unit(self, statement: Statement) -> str:
+        """One level of indentation, as the file has it."""
+        for one in (statement, *self.module.statements):
+            for line in one.text.split("\n"):
+                body = line.lstrip(" \t")
+                if body.strip() and body != line and not body.startswith("#"):
+                    return line[: len(line) - len(body)]
+        return "    "
+
+    def _statements(self, emitter: PythonSnippetEmitter, put: tuple[Emitted, ...], indent: str) -> list[str]:
+        return [emitter.render(self._emit(emitter, one), indent) for one in put]
+
+    def _emit(self, emitter: PythonSnippetEmitter, one: Emitted) -> libcst.SimpleStatementLine:
+        match one:
+            case Init():
+                return emitter.emit_init(one.node)
+            case Attribute():
+                return emitter.emit_attribute(one.id, one.value)
+            case Unpack():
+                sizes = one.sizes if isinstance(one.sizes, str) else list(one.sizes)
+                return emitter.emit_unpack(one.node, list(one.inputs), list(one.outputs), sizes)
+            case HookRegistration():
+                return emitter.emit_hook_registration(self.renamed.get(one.hook, one.hook), one.arguments)
+
+    # -- the actions
+
+    def _replace_expression(self, action: ReplaceExpression) -> Iterator[_Edit]:
+        start, end = self._start(action.statement, action.node), self._end(action.statement, action.node)
+        if isinstance(action.by, Expression):
+            emitter = self._emitter(action.statement, action.node)
+            content = emitter.render(emitter.emit_expression(action.by.node, list(action.by.inputs)))
+            self._done(emitter)
+        else:
+            content = action.by
+        comments = [comment for comment in _comments(self.text[start:end]) if comment not in content]
+        if comments:
+            anchor = _simple_statement(action.statement, action.node)
+            at = self._line_start(self._start(action.statement, anchor))
+            indent = self._indent(at)
+            yield _Edit(at, at, "".join(f"{indent}{comment}\n" for comment in comments), 0)
+        start, end = self._without_parentheses(start, end)
+        yield _Edit(start, end, content)
+
+    def _without_parentheses(self, start: int, end: int) -> tuple[int, int]:
+        """Take in parentheses that held an operator and would hold a call: `return (x * y)`."""
+        text = self.text
+        if not (start > 0 and text[start - 1] == "(" and text[end : end + 1] == ")"):
+            return start, end
+        before = text[: start - 1].rstrip(" ")
+        word = re.search(r"[^\W\d]\w*$", before[-40:])
+        called = before[-1:] in (")", "]", '"', "'", "}") or (
+            word is not None and word.group() not in ("return", "in", "and", "or", "not", "yield", "else", "if", "lambda")
+        )
+        spaced = before[-1:] in ("=", "(", ",", "[", "+", "-", "*", "/", ":", "{") or (word is not None and len(before) < start - 1)
+        return (start - 1, end + 1) if not called and spaced else (start, end)
+
+    def _replace_statements(self, action: ReplaceStatements) -> Iterator[_Edit]:
+        statement = action.statement
+        removed = sorted(action.removed, key=lambda node: node.lineno)
+        comments: list[str] = []
+        trailing = ""
+        for number, node in enumerate(removed):
+            start, end = self._start(statement, node), self._end(statement, node)
+            inside = list(_comments(self.text[start : self._line_end(end)]))
+            if number > 0 or not action.put:
+                comments += self._comments_above(start)
+            if len(removed) == 1 and len(action.put) == 1 and len(inside) == 1 and self.text[start:end].count("#") == 0:
+                trailing = f"  {inside[0]}"
+            else:
+                comments += inside
+        first = removed[0]
+        kept = first if action.put else action.comments_to
+        if kept is not None and comments:
+            at = self._line_start(self._start(statement, kept))
+            indent = self._indent(at)
+            block = "".join(f"{indent}{comment}\n" for comment in comments)
+            if not action.put:
+                yield _Edit(at, at, block, 0)
+                block = ""
+        else:
+            block = ""
+        for number, node in enumerate(removed):
+            start, end = self._start(statement, node), self._end(statement, node)
+            if number == 0 and action.put:
+                line = self._line_start(start)
+                emitter = self._emitter(statement, node)
+                code = "\n".join(self._statements(emitter, action.put, self._indent(start)))
+                self._done(emitter)
+                yield _Edit(line, self._line_end(end), block + code + trailing)
+                continue
+            line = self._comments_start(start)
+            after = self._after_line(max(end - 1, start))
+            line = self._with_blank_line(line, after)
+            yield _Edit(line, after, "")
+
+    def _comments_start(self, offset: int) -> int:
+        """Where the comment lines directly above the statement at `offset` start; its own line where there is none."""
+        line = self.lines.line_of(offset)
+        indent = self._indent(offset)
+        while line > 0:
+            above = self.lines.line_body(line - 1)
+            if not above.startswith(f"{indent}#"):
+                break
+            line -= 1
+        return self.lines.starts[line]
+
+    def _comments_above(self, offset: int) -> list[str]:
+        start = self._comments_start(offset)
+        block = self.text[start : self._line_start(offset)]
+        return [line.strip() for line in _NEWLINE.split(block) if line.strip()]
+
+    def _with_blank_line(self, start: int, end: int) -> int:
+        """Where to start a removal so that it does not leave two blank lines in place of one."""
+        line = self.lines.line_of(start)
+        behind = self.lines.line_of(end) if end < len(self.text) else None
+        blank_behind = behind is None or not self.lines.line_body(behind).strip()
+        if line > 0 and blank_behind and not self.lines.line_body(line - 1).strip():
+            return self.lines.starts[line - 1]
+        return start
+
+    def _insert(self, action: Insert) -> Iterator[_Edit]:
+        start = self._start(action.statement, action.anchor)
+        emitter = self._emitter(action.statement, action.anchor)
+        code = "\n".join(self._statements(emitter, action.put, self._indent(start)))
+        self._done(emitter)
+        if not action.after:
+            at = self._line_start(start)
+            yield _Edit(at, at, f"{code}\n")
+            return
+        end = self._end(action.statement, action.anchor)
+        at = self._line_end(max(end - 1, start))
+        yield _Edit(at, at, f"\n{code}")
+
+    def _set_argument(self, action: SetArgument) -> Iterator[_Edit]:
+        statement, call = action.statement, action.call
+        emitter = self._emitter(statement, call)
+        made = emitter.emit_init(action.node).body[0]
+        self._done(emitter)
+        assert isinstance(made, libcst.Assign)
+        assert isinstance(made.value, libcst.Call)
+        given = next(one for one in made.value.args if one.keyword is not None and one.keyword.value == action.keyword)
+        argument = libcst.Module([]).code_for_node(given.with_changes(comma=libcst.MaybeSentinel.DEFAULT))
+        for present in call.keywords:
+            if present.arg == action.keyword:
+                value = present.value
+                yield _Edit(self._start(statement, value), self._end(statement, value), action.value)
+                return
+        if action.position is not None and len(call.args) > action.position:
+            value = call.args[action.position]
+            yield _Edit(self._start(statement, value), self._end(statement, value), action.value)
+            return
+        start, end = self._start(statement, call), self._end(statement, call)
+        line = self._line_start(start)
+        before = self.text[line:start]
+        behind = self.text[end : self._line_end(end)]
+        single = self.lines.line_of(start) == self.lines.line_of(end)
+        length = len(before) + (end - start) + len(f", {argument}") + len(behind.partition("#")[0].rstrip())
+        if single and length > self.line_length:
+            laid_out = self._laid_out(statement, action, emitter, made.value, before, behind)
+            if laid_out is not None:
+                yield laid_out
+                return
+        last = max(
+            (*call.args, *(keyword.value for keyword in call.keywords)), key=lambda node: (node.end_lineno or 0, node.end_col_offset or 0)
+        )
+        at = self._end(statement, last)
+        rest = self.text[at : end - 1]
+        closing = self.lines.line_of(end - 1)
+        if "," in _without_comments(rest) or (self.lines.line_of(at) < closing and rest.strip() != ""):
+            # A trailing comma (or a comment) behind the last argument: the new one goes on a line of its own.
+            comma = at + _without_comments(rest).find(",") + 1 if "," in _without_comments(rest) else at
+            if self.lines.line_of(at) == closing:
+                yield _Edit(comma, comma, f" {argument},")
+                return
+            if comma == at:
+                yield _Edit(at, at, ",")
+            line_end = self._line_end(comma)
+            indent = self._indent(self._start(statement, last))
+            yield _Edit(line_end, line_end, f"\n{indent}{argument},")
+            return
+        if self.lines.line_of(at) < closing and self._is_exploded(statement, call):
+            indent = self._indent(self._start(statement, last))
+            yield _Edit(at, at, f",\n{indent}{argument}")
+            return
+        yield _Edit(at, at, f", {argument}")
+
+    def _is_exploded(self, statement: Statement, call: ast.Call) -> bool:
+        """Whether each argument of a call has its own line."""
+        rows = [node.lineno for node in (*call.args, *call.keywords)]
+        return len(rows) > 1 and len(set(rows)) == len(rows)
+
+    def _laid_out(
+        self,
+        statement: Statement,
+        action: SetArgument,
+        emitter: PythonSnippetEmitter,
+        call: libcst.Call,
+        before: str,
+        behind: str,
+    ) -> _Edit | None:
+        """The call that became too long for its line, laid out anew; None where more than it stands on the line."""
+        start, end = self._start(statement, action.call), self._end(statement, action.call)
+        line = self._line_start(start)
+        if not before.strip() and behind.strip() in ("", ","):
+            indent = before
+            narrow = self._narrower(emitter, len(behind.strip()))
+            return _Edit(start, end, narrow.render(call, indent).removeprefix(indent))
+        assigned = re.fullmatch(r"(\s*)self\.(\w+) = ", before)
+        if assigned is not None and assigned.group(2) == action.node.id and not behind.strip():
+            return _Edit(line, end, emitter.render(emitter.emit_init(action.node), assigned.group(1)))
+        return None
+
+    def _narrower(self, emitter: PythonSnippetEmitter, by: int) -> PythonSnippetEmitter:
+        return PythonSnippetEmitter(
+            emitter.framework, line_length=self.line_length - by, indent_unit=self._unit(self.module.statements[0])
+        )
+
+    def _add_function(self, action: AddFunction) -> Iterator[_Edit]:
+        name = self._free_name(action)
+        self.renamed[action.function.name] = name
+        code = self._function(action, name)
+        known = self.module.names.bindings.get(name)
+        if known is not None and known.local is not None:
+            return
+        start = self.module.starts[action.before]
+        body = action.before.body[0]
+        decorators = getattr(body, "decorator_list", [])
+        first = decorators[0] if decorators else body
+        offset = self._start(action.before, first)
+        offset = self._comments_start(offset)
+        offset = max(offset, start)
+        yield _Edit(offset, offset, f"{code}\n\n\n")
+
+    def _function(self, action: AddFunction, name: str) -> str:
+        emitter = self._emitter(action.before, None)
+        match action.function:
+            case MergeHook() as hook:
+                node = emitter.emit_merge_hook(name, hook.merged, list(hook.parts), list(hook.parameters))
+            case FoldBiasHook():
+                node = emitter.emit_fold_bias_hook(name)
+        code = emitter.render(node)
+        self._done(emitter)
+        return code
+
+    def _free_name(self, action: AddFunction) -> str:
+        """The function's name, or it with a number where the file has another thing of that name."""
+        wanted = action.function.name
+        number, name = 1, wanted
+        while True:
+            known = self.module.names.bindings.get(name)
+            if known is None:
+                return name
+            if known.local is not None and ast.dump(known.local) == ast.dump(ast.parse(self._function(action, name)).body[0]):
+                return name
+            number += 1
+            name = f"{wanted}_{number}"
+
+
+def _comments(text: str) -> Iterator[str]:
+    """The comments in a piece of a statement."""
+    if "#" not in text:
+        return
+    # A piece may start inside brackets: give the tokenizer brackets of its own.
+    source = f"(\n{text}\n)\n"
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.COMMENT:
+                yield token.string.rstrip()
+    except (tokenize.TokenError, IndentationError):
+        return
+
+
+def _without_comments(text: str) -> str:
+    """`text`, which holds no string, with its comments blanked."""
+    return re.sub(r"#[^\r\n]*", lambda match: " " * len(match.group()), text)
+
+
+def _functions_around(statement: Statement, node: ast.AST) -> list[Function]:
+    return [one for one in _path(statement, node) if isinstance(one, Function)]
+
+
+def _simple_statement(statement: Statement, node: ast.AST) -> ast.stmt:
+    """The innermost statement around `node`."""
+    found = [one for one in _path(statement, node) if isinstance(one, ast.stmt)]
+    return found[-1]
+
+
+def _path(statement: Statement, node: ast.AST) -> list[ast.AST]:
+    """The nodes from the top-level statement down to `node`."""
+
+    def search(inside: ast.AST) -> list[ast.AST] | None:
+        if inside is node:
+            return [inside]
+        for child in ast.iter_child_nodes(inside):
+            if getattr(child, "end_lineno", None) is not None and not (
+                child.lineno <= node.lineno and (node.end_lineno or 0) <= (child.end_lineno or 0)  # pyright: ignore
+            ):
+                continue
+            below = search(child)
+            if below is not None:
+                return [inside, *below]
+        return None
+
+    for top in statement.body:
+        found = search(top)
+        if found is not None:
+            return found
+    return []

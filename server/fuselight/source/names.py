@@ -1,0 +1,247 @@
+"""What a module's names mean: the imports, and what the file itself defines over them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from fuselight.source.statements import Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One name that a top-level statement binds.
+
+    `origin` is the fully qualified name for an import or a plain alias of one (`Conv = nn.Conv2d`), None for what
+    the file computes itself. `local` tells a class or function of this file.
+    """
+
+    name: str
+    origin: str | None = None
+    local: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | None = None
+    alias: str | None = None
+    """Dotted source text on the right of `name = some.dotted.name`."""
+    star: str | None = None
+    """The module of `from module import *` (then `name` is empty)."""
+
+
+_CANONICAL_PREFIXES = (
+    ("torch.nn.modules.", "torch.nn."),
+    ("torch.functional.", "torch."),
+    ("torch.nn.utils.parametrizations.", "torch.nn.utils.parametrizations."),
+)
+
+
+class Names:
+    """The module scope of one version of a file."""
+
+    def __init__(self, statements: Iterable[Statement]) -> None:
+        self.bindings: dict[str, Binding] = {}
+        self.stars: list[str] = []
+        self.imported_modules: set[str] = set()
+        ambiguous: set[str] = set()
+        for statement in statements:
+            for binding in bindings_of(statement):
+                if binding.star is not None:
+                    self.stars.append(binding.star)
+                    continue
+                known = self.bindings.get(binding.name)
+                if known is not None and not _same(known, binding):
+                    ambiguous.add(binding.name)
+                self.bindings[binding.name] = binding
+            self.imported_modules |= imported_modules(statement)
+        for name in ambiguous:
+            self.bindings[name] = Binding(name)
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Local name to fully qualified name, for every name of which that is known."""
+        found: dict[str, str] = {}
+        for name in self.bindings:
+            origin = self.origin(name)
+            if origin is not None:
+                found[name] = origin
+        return found
+
+    def origin(self, name: str) -> str | None:
+        """The fully qualified name that `name` stands for at module level; None where the file does not tell."""
+        seen: set[str] = set()
+        rest = ""
+        while name not in seen:
+            seen.add(name)
+            binding = self.bindings.get(name)
+            if binding is None:
+                star = self._from_star(name)
+                return star + rest if star is not None else None
+            if binding.origin is not None:
+                return _canonical(binding.origin + rest)
+            if binding.alias is None:
+                return None
+            name, dot, tail = binding.alias.partition(".")
+            rest = dot + tail + rest
+        return None
+
+    def _from_star(self, name: str) -> str | None:
+        if name.startswith("_") or len(self.stars) != 1:
+            return None
+        module = self.stars[0]
+        return f"{module}.{name}" if module in ("torch.nn", "torch.nn.functional", "torch") else None
+
+    def local_class(self, name: str) -> ast.ClassDef | None:
+        binding = self.bindings.get(name)
+        return binding.local if binding is not None and isinstance(binding.local, ast.ClassDef) else None
+
+    def renewed(self, later: Names) -> Names:
+        """This object with the definitions of `later`, an equal scope of the file's next version."""
+        self.bindings = later.bindings
+        self.stars = later.stars
+        self.imported_modules = later.imported_modules
+        return self
+
+    def key(self) -> tuple[object, ...]:
+        """Equal for two module scopes in which every name means the same."""
+        return (
+            tuple(sorted((b.name, b.origin, b.alias, b.local is not None) for b in self.bindings.values())),
+            tuple(self.stars),
+            frozenset(self.imported_modules),
+        )
+
+
+def bindings_of(statement: Statement) -> tuple[Binding, ...]:
+    """The names that a top-level statement binds, in order; worked out once a statement."""
+    known = statement.derived.get("bindings")
+    if known is None:
+        known = tuple(_bindings(statement.body))
+        if "global" in statement.text:
+            known += tuple(
+                Binding(name) for node in _walk(statement.body) if isinstance(node, ast.Global) for name in node.names
+            )
+        known += tuple(Binding(word) for word in sorted(statement.masked_words) if not statement.body)
+        statement.derived["bindings"] = known
+    assert isinstance(known, tuple)
+    return known  # pyright: ignore[reportUnknownVariableType]
+
+
+def imported_modules(statement: Statement) -> set[str]:
+    """The first component of every module that the statement imports, wherever it stands (`.` for relative ones)."""
+    known = statement.derived.get("imported_modules")
+    if known is None:
+        known = set[str]()
+        if "import" in statement.text:
+            for node in _walk(statement.body):
+                if isinstance(node, ast.Import):
+                    known.update(alias.name.partition(".")[0] for alias in node.names)
+                elif isinstance(node, ast.ImportFrom):
+                    known.add("." if node.level else (node.module or "").partition(".")[0])
+        statement.derived["imported_modules"] = known
+    assert isinstance(known, set)
+    return known  # pyright: ignore[reportUnknownVariableType]
+
+
+def import_bindings(node: ast.Import | ast.ImportFrom) -> Iterator[Binding]:
+    """The names that an import statement binds."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            if alias.asname:
+                yield Binding(alias.asname, _canonical(alias.name))
+            else:
+                root = alias.name.partition(".")[0]
+                yield Binding(root, root)
+        return
+    module = "." * node.level + (node.module or "")
+    for alias in node.names:
+        if alias.name == "*":
+            yield Binding("", star=module)
+        else:
+            separator = "" if module.endswith(".") else "."
+            yield Binding(alias.asname or alias.name, _canonical(f"{module}{separator}{alias.name}"))
+
+
+def dotted(node: ast.expr) -> str | None:
+    """`a.b.c` as text; None for any other expression."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        return None
+    parts.append(node.id)
+    return ".".join(reversed(parts))
+
+
+def bound_names(target: ast.expr) -> Iterator[str]:
+    """The names that an assignment target binds."""
+    if isinstance(target, ast.Name):
+        yield target.id
+    elif isinstance(target, ast.Starred):
+        yield from bound_names(target.value)
+    elif isinstance(target, ast.Tuple | ast.List):
+        for element in target.elts:
+            yield from bound_names(element)
+
+
+def _walk(body: Iterable[ast.stmt]) -> Iterator[ast.AST]:
+    for statement in body:
+        yield from ast.walk(statement)
+
+
+def _bindings(body: Iterable[ast.stmt]) -> Iterator[Binding]:
+    for node in body:
+        match node:
+            case ast.Import() | ast.ImportFrom():
+                yield from import_bindings(node)
+            case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
+                yield Binding(node.name, local=node)
+            case ast.Assign():
+                alias = dotted(node.value)
+                for target in node.targets:
+                    for name in bound_names(target):
+                        plain = alias if isinstance(target, ast.Name) else None
+                        yield Binding(name, alias=plain if plain != name else None)
+            case ast.AnnAssign() | ast.AugAssign() | ast.For() | ast.AsyncFor():
+                for name in bound_names(node.target):
+                    yield Binding(name)
+            case ast.With() | ast.AsyncWith():
+                for item in node.items:
+                    if item.optional_vars is not None:
+                        yield from map(Binding, bound_names(item.optional_vars))
+            case ast.Delete():
+                for target in node.targets:
+                    yield from map(Binding, bound_names(target))
+            case _:
+                pass
+        for inner in _inner_bodies(node):
+            yield from _bindings(inner)
+
+
+def _inner_bodies(node: ast.stmt) -> Iterator[list[ast.stmt]]:
+    if isinstance(node, ast.If | ast.For | ast.AsyncFor | ast.While):
+        yield node.body
+        yield node.orelse
+    elif isinstance(node, ast.With | ast.AsyncWith):
+        yield node.body
+    elif isinstance(node, ast.Try | ast.TryStar):
+        yield node.body
+        for handler in node.handlers:
+            yield handler.body
+        yield node.orelse
+        yield node.finalbody
+    elif isinstance(node, ast.Match):
+        for case in node.cases:
+            yield case.body
+
+
+def _same(one: Binding, other: Binding) -> bool:
+    if one.origin is not None:
+        return one.origin == other.origin
+    return False
+
+
+def _canonical(name: str) -> str:
+    """The public name of what torch also exposes under private modules: `torch.nn.modules.linear.Linear`."""
+    for prefix, public in _CANONICAL_PREFIXES:
+        if name.startswith(prefix):
+            last = name.rpartition(".")[2]
+            return public + (last if prefix != public else name[len(prefix) :])
+    return name
