@@ -58,20 +58,7 @@ class StandIn:
         return Fix(finding.title, (TextEdit(span.start, span.end, self.text[span.start : span.end].upper()),))
 
 
-def fix_all(analysis, allow, codes=None):
-    applied = []
-
-    def is_wanted(finding):
-        return finding.safety in allow and not finding.withheld and (codes is None or finding.code in codes)
-
-    while todo := list(filter(is_wanted, analysis.findings)):
-        applied.append(todo[0])
-        analysis = analysis.updated(analysis.fix(todo[0]).apply(analysis.text))
-    return engine.FixedText(analysis.text, tuple(applied))
-
-
 engine.Analysis = StandIn
-engine.fix_all = fix_all
 
 if __name__ == "__main__":
     from fuselight.lsp import start

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import marshal
 import os
 import re
 import socket
@@ -208,7 +209,7 @@ def test_starts_whatever_the_kept_code_is(tmp_path, content):
     else:
         kept.write_bytes(good[: len(good) // 2] if content == "the half" else content)
     start()
-    assert len(kept.read_bytes()) == len(good)
+    assert marshal.loads(kept.read_bytes()[4:]).keys() == marshal.loads(good[4:]).keys()
 
 
 def test_tcp_on_the_loopback_interface():

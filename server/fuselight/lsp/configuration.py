@@ -94,20 +94,11 @@ class Configuration:
         analysis = self.analysis(document)
         if analysis is None or analysis.problems:
             return None
-        settings = self.settings(document)
+        allow, codes = frozenset({Safety.EXACT}), self.settings(document).codes()
         if not self._silenced(document.text):
-            return fix_all(analysis, frozenset({Safety.EXACT}), settings.codes()).text
+            return fix_all(analysis, allow, codes).text
         # What a comment silences is known for one version of the text at a time.
-        for _ in range(2 * len(analysis.findings) + 100):
-            silenced = suppressions(analysis.text)
-            for finding in analysis.findings:
-                is_wanted = settings.includes(finding.code) and not silenced.silences(finding, analysis.lines)
-                if finding.safety is Safety.EXACT and is_wanted and (fix := analysis.fix(finding)):
-                    analysis = analysis.updated(fix.apply(analysis.text))
-                    break
-            else:
-                return analysis.text
-        raise RuntimeError("no end to the fusions")
+        return fix_all(analysis, allow, codes, _is_not_silenced).text
 
     def _wanted(self, findings: Sequence[Finding], document: Document) -> Sequence[Finding]:
         if not findings:
@@ -129,6 +120,10 @@ class Configuration:
             self._told.add(str(error))
             self._problems.append(str(error))
             logger.warning("%s", error)
+
+
+def _is_not_silenced(analysis: Analysis, finding: Finding) -> bool:
+    return not suppressions(analysis.text).silences(finding, analysis.lines)
 
 
 def register(server: FuselightServer) -> None:

@@ -51,6 +51,8 @@ class Document:
             return None
         try:
             self._analysis = known.updated(self.text) if known else Analysis(self.text, line_length=line_length)
+            # Worked out here and not where they are used, so that a fault shows once, and as one of the analysis.
+            _ = self._analysis.findings
         except Exception:
             # The next text is analysed from scratch: what went wrong may sit in what was taken over.
             logger.exception("The analysis of %s, version %s, failed", self.uri, self.version)
