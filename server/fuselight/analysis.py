@@ -11,10 +11,10 @@ from functools import cached_property
 from fuselight.fusions.base import Fusion, Match
 from fuselight.fusions.model import Finding, Fix, Safety
 from fuselight.fusions.plan import Place
-from fuselight.graph.mentions import words_of
+from fuselight.graph.mentions import Asked, words_of
 from fuselight.graph.module import Module, Scope
 from fuselight.source.lines import LineIndex, Span
-from fuselight.source.statements import StatementCache
+from fuselight.source.statements import Statement, StatementCache
 
 _log = logging.getLogger("fuselight")
 
@@ -47,17 +47,39 @@ class Analysis:
     def __init__(self, text: str, *, line_length: int = 88) -> None:
         self._begin(text, line_length, StatementCache(), None)
 
-    def _begin(self, text: str, line_length: int, cache: StatementCache, previous: Module | None) -> None:
+    def _begin(self, text: str, line_length: int, cache: StatementCache, previous: Analysis | None) -> None:
         self.text = text
         self.line_length = line_length
         self._cache = cache
-        self._module = Module(cache.split(text), previous)
+        self._module = Module(cache.split(text), previous._module if previous is not None else None)
+        self._related = self._module.classes.related()
+        self._known: dict[Statement, _Kept] = self._still_known(previous) if previous is not None else {}
         self._fixes: dict[int, Fix | None] = {}
+
+    def _still_known(self, previous: Analysis) -> dict[Statement, _Kept]:
+        """The matches of the version before that no changed statement bears on."""
+        if previous._module.names is not self._module.names:
+            return {}
+        before, now = set(previous._module.statements), set(self._module.statements)
+        changed = before ^ now
+        stale = {
+            relative
+            for statement in changed
+            for related in (previous._related, self._related)
+            for relative in related.get(statement, ())
+        }
+        return {
+            statement: kept
+            for statement, kept in previous._known.items()
+            if statement in now
+            and statement not in stale
+            and not any(kept.asked.bears_on(one) for one in changed)
+        }
 
     def updated(self, text: str) -> Analysis:
         """The analysis of the next version; what did not change is taken over, not worked out again."""
         later = Analysis.__new__(Analysis)
-        later._begin(text, self.line_length, self._cache, self._module)
+        later._begin(text, self.line_length, self._cache, self)
         return later
 
     @cached_property
@@ -95,15 +117,24 @@ class Analysis:
         words: set[str] = set()
         for statement in self._module.statements:
             words |= words_of(statement)
+        fusions = [one for one in all_fusions() if all(words & needed for needed in one.words)]
         found: list[Match] = []
-        for one in all_fusions():
-            if not all(words & needed for needed in one.words):
-                continue
-            for statement in self._module.statements:
-                for scope in self._module.scopes(statement):
-                    found += _matches_of(one, self._module, scope)
+        for statement in self._module.statements:
+            kept = self._known.get(statement)
+            if kept is None or kept.fusions != [one.code for one in fusions]:
+                kept = self._look_at(statement, fusions)
+                self._known[statement] = kept
+            found += kept.matches
         found.sort(key=lambda match: (self._span(match.place), match.fusion.code))
         return found
+
+    def _look_at(self, statement: Statement, fusions: list[Fusion]) -> _Kept:
+        matches: list[Match] = []
+        with self._module.mentions.recorded() as asked:
+            for scope in self._module.scopes(statement):
+                for one in fusions:
+                    matches += _matches_of(one, self._module, scope)
+        return _Kept([one.code for one in fusions], matches, asked)
 
     @cached_property
     def _all(self) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
@@ -177,6 +208,15 @@ class Analysis:
     def updated_problems(self, text: str) -> tuple[SyntaxProblem, ...]:
         """What would be no Python in `text`, a version of this file that need not become the next."""
         return Analysis(text, line_length=self.line_length).problems
+
+
+@dataclass(slots=True, eq=False)
+class _Kept:
+    """The matches of a statement, and what they rest on besides the statement and the module's names."""
+
+    fusions: list[str]
+    matches: list[Match]
+    asked: Asked
 
 
 def _matches_of(one: Fusion, module: Module, scope: Scope) -> list[Match]:

@@ -64,6 +64,7 @@ class ClassInfo:
     descendants: list[ClassInfo] = field(default_factory=list["ClassInfo"])
     own_layers: dict[str, Layer] = field(default_factory=dict[str, Layer])
     top_level: bool = True
+    _layers: dict[str, Layer] | None = None
 
     @property
     def name(self) -> str:
@@ -105,6 +106,11 @@ class ClassInfo:
     @property
     def layers(self) -> Mapping[str, Layer]:
         """The layers of an instance: its own and the inherited ones."""
+        if self._layers is None:
+            self._layers = self._all_layers()
+        return self._layers
+
+    def _all_layers(self) -> dict[str, Layer]:
         found: dict[str, Layer] = {}
         for member in (self, *self.ancestors):
             for name, layer in member.own_layers.items():
@@ -137,8 +143,17 @@ class Classes:
     def __iter__(self) -> Iterator[ClassInfo]:
         return iter(self.by_node.values())
 
+    def related(self) -> dict[Statement, set[Statement]]:
+        """For each statement, the others whose classes share a family with one of its classes."""
+        found: dict[Statement, set[Statement]] = {}
+        for info in self:
+            if info.ancestors or info.descendants:
+                members = {member.statement for member in info.family}
+                found.setdefault(info.statement, set()).update(members)
+        return found
+
     def _of(self, statement: Statement, names: Names) -> list[ClassInfo]:
-        nodes = list(_classes(statement.body, True))
+        nodes = _class_nodes(statement)
         bases = [self._bases(node, names) for node, _ in nodes]
         known = statement.derived.get("classes")
         if isinstance(known, _Kept) and known.names is names and known.bases == bases:
@@ -221,6 +236,15 @@ def _outside_bases(info: ClassInfo) -> list[ast.expr]:
     return [base for base in info.node.bases if not (isinstance(base, ast.Name) and base.id in inside)]
 
 
+def _class_nodes(statement: Statement) -> list[tuple[ast.ClassDef, bool]]:
+    known = statement.derived.get("class nodes")
+    if known is None:
+        known = list(_classes(statement.body, True))
+        statement.derived["class nodes"] = known
+    assert isinstance(known, list)
+    return known  # pyright: ignore[reportUnknownVariableType]
+
+
 def _classes(body: list[ast.stmt], top_level: bool) -> Iterator[tuple[ast.ClassDef, bool]]:
     for node in body:
         if isinstance(node, ast.ClassDef):
@@ -268,7 +292,12 @@ def local_names(function: Function) -> set[str]:
             found.add(node.name)
         if isinstance(node, ast.MatchMapping) and node.rest:
             found.add(node.rest)
-        stack.extend(ast.iter_child_nodes(node))
+        for name in node._fields:
+            value = getattr(node, name)
+            if value.__class__ is list:
+                stack += [child for child in value if isinstance(child, ast.AST)]
+            elif isinstance(value, ast.AST):
+                stack.append(value)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from fuselight.source.statements import Statement
@@ -81,28 +82,60 @@ def facts_of(statement: Statement) -> Facts:
     return known
 
 
+@dataclass(slots=True, eq=False)
+class Asked:
+    """Words and parts of strings that somebody looked for in the whole file."""
+
+    words: set[str] = field(default_factory=set[str])
+    parts: set[str] = field(default_factory=set[str])
+
+    def bears_on(self, statement: Statement) -> bool:
+        """Whether `statement` could answer any of what was asked."""
+        return not self.words.isdisjoint(words_of(statement)) or any(part in statement.text for part in self.parts)
+
+
 class Mentions:
     """The mentions of one version of a file."""
 
     def __init__(self, statements: Iterable[Statement]) -> None:
         self._statements = list(statements)
+        self._by_word: dict[str, list[Statement]] = {}
+        self._asked: Asked | None = None
+
+    @contextmanager
+    def recorded(self) -> Iterator[Asked]:
+        """Record what is asked for, so that an answer can be kept until a statement that bears on it changes."""
+        before, self._asked = self._asked, Asked()
+        try:
+            yield self._asked
+        finally:
+            self._asked = before
+
+    def _with(self, word: str) -> list[Statement]:
+        """The statements whose text has `word`."""
+        if self._asked is not None:
+            self._asked.words.add(word)
+        known = self._by_word.get(word)
+        if known is None:
+            known = [statement for statement in self._statements if word in words_of(statement)]
+            self._by_word[word] = known
+        return known
 
     def of_attribute(self, name: str) -> Iterator[Mention]:
         """Every `<object>.<name>`."""
-        for statement in self._statements:
-            if name in words_of(statement):
-                yield from facts_of(statement).attributes.get(name, ())
+        for statement in self._with(name):
+            yield from facts_of(statement).attributes.get(name, ())
 
     def calls_of(self, *names: str) -> Iterator[Called]:
         """Every call whose last component is one of `names`."""
-        for statement in self._statements:
-            words = words_of(statement)
-            for name in names:
-                if name in words:
-                    yield from facts_of(statement).calls.get(name, ())
+        for name in names:
+            for statement in self._with(name):
+                yield from facts_of(statement).calls.get(name, ())
 
     def strings_with(self, part: str) -> Iterator[tuple[str, Function | None]]:
         """Every string constant (docstrings aside) that contains `part`."""
+        if self._asked is not None:
+            self._asked.parts.add(part)
         for statement in self._statements:
             if part in statement.text:
                 for text, function in facts_of(statement).strings:
@@ -117,11 +150,11 @@ class Mentions:
 
     def masked_word(self, name: str) -> bool:
         """Whether `name` stands on a line that does not parse, where it may mean anything."""
-        return any(name in statement.masked_words for statement in self._statements)
+        return any(name in statement.masked_words for statement in self._with(name))
 
     def has_word(self, *words: str) -> bool:
         """Whether one of `words` stands anywhere in the file, in code, comment or string."""
-        return any(word in words_of(statement) for statement in self._statements for word in words)
+        return any(self._with(word) for word in words)
 
 
 def _collect(top: ast.stmt, statement: Statement, facts: Facts) -> None:

@@ -115,8 +115,9 @@ def _scopes(
             yield from _scopes(node.body, statement, classes, f"{prefix}{node.name}.", info, enclosing)
         elif isinstance(node, Function):
             yield Scope(node, owner, statement, prefix + node.name, enclosing)
-            inner = enclosing | local_names(node)
-            yield from _inside(node, statement, classes, f"{prefix}{node.name}.", inner)
+            if _holds_functions(node, statement):
+                inner = enclosing | local_names(node)
+                yield from _inside(node, statement, classes, f"{prefix}{node.name}.", inner)
         elif not prefix:
             loose.append(node)
         else:
@@ -126,6 +127,13 @@ def _scopes(
         yield Scope(whole, None, statement, "")
         for node in loose:
             yield from _inside(node, statement, classes, "", frozenset())
+
+
+def _holds_functions(node: Function, statement: Statement) -> bool:
+    """Whether a function may hold others: told by its text, which is much cheaper than a walk."""
+    lines = statement.lines
+    text = statement.text[lines.starts[node.lineno - 1] : _line_end(lines, node.end_lineno or len(lines))]
+    return "lambda" in text or text.count("def ") > 1 or "class " in text
 
 
 def _inside(
