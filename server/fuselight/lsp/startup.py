@@ -48,24 +48,24 @@ class _Compiled:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._known = _read(file)
-        self._is_new = False
+        self._used: dict[bytes, CodeType] = {}
 
     def __call__(self, source: str, filename: str, mode: str) -> CodeType:
+        # The few other classes have methods that list a set, in another order at each start.
+        if "lsprotocol" not in filename:
+            return compile(source, filename, mode)
         key = blake2b(f"{mode}\0{filename}\0{source}".encode(), digest_size=16).digest()
-        code = self._known.get(key)
-        if code is None:
-            code = self._known[key] = compile(source, filename, mode)
-            self._is_new = True
+        code = self._used[key] = self._known.get(key) or compile(source, filename, mode)
         return code
 
     def keep(self) -> None:
-        if not self._is_new or sys.dont_write_bytecode:
+        if self._used.keys() == self._known.keys() or sys.dont_write_bytecode:
             return
         beside = self._file.with_name(f"{self._file.name}.{os.getpid()}")
         # A place that cannot be written to costs the time that would have been saved, no more.
         with suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(importlib.util.MAGIC_NUMBER + marshal.dumps(self._known))
+            beside.write_bytes(importlib.util.MAGIC_NUMBER + marshal.dumps(self._used))
             beside.replace(self._file)
 
 
