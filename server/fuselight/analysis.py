@@ -71,9 +71,7 @@ class Analysis:
         return {
             statement: kept
             for statement, kept in previous._known.items()
-            if statement in now
-            and statement not in stale
-            and not any(kept.asked.bears_on(one) for one in changed)
+            if statement in now and statement not in stale and not any(kept.asked.bears_on(one) for one in changed)
         }
 
     def updated(self, text: str) -> Analysis:
@@ -161,7 +159,9 @@ class Analysis:
     @cached_property
     def _withheld(self) -> str | None:
         """Why the file's findings get no edit: it is generated from another file."""
-        head = "\n".join(line for line in self.text[:4000].splitlines()[:_HEADER_LINES] if line.lstrip().startswith("#"))
+        head = "\n".join(
+            line for line in self.text[:4000].splitlines()[:_HEADER_LINES] if line.lstrip().startswith("#")
+        )
         found = _GENERATED.search(head)
         if found is None:
             return None

@@ -1,4 +1,4 @@
-'''A convolution or linear layer with a bias straight before a batch norm: the norm subtracts the bias.
+"""A convolution or linear layer with a bias straight before a batch norm: the norm subtracts the bias.
 
 In training a batch norm subtracts the mean of each channel over the batch, and with it any constant that the layer
 before it added; in eval mode it subtracts the running mean, which has tracked that same constant. The bias computes
@@ -29,7 +29,7 @@ is refused.
 - a `nn.Sequential` that holds the pair is indexed, iterated or sliced, so that the output between them can be seen.
 
 Source: Ioffe and Szegedy 2015, section 3.2; `torch.nn.BatchNorm2d`, torch 2.13.
-'''
+"""
 
 from __future__ import annotations
 
@@ -37,24 +37,26 @@ import ast
 from collections.abc import Iterator
 
 from fuselight.fusions import provenance
-from fuselight.fusions.base import Example, Match, NearMiss, Refusal, fusion
+from fuselight.fusions.base import Match, Refusal, fusion
 from fuselight.fusions.model import Safety
 from fuselight.fusions.plan import AddFunction, FoldBiasHook, HookRegistration, Insert, Place, SetArgument
 from fuselight.fusions.sequence import Chain, Link, Sequence
 from fuselight.graph.module import Module
 from fuselight.graph.values import Value
-from fuselight_emitter.ir import LogicalNode
 
 _CONVOLUTIONS = frozenset(f"torch.nn.Conv{transposed}{n}d" for transposed in ("", "Transpose") for n in (1, 2, 3))
 _LINEAR = frozenset({"torch.nn.Linear"})
 _BATCH_NORMS = frozenset({f"torch.nn.BatchNorm{n}d" for n in (1, 2, 3)} | {"torch.nn.SyncBatchNorm"})
 
-_BIAS_POSITION = {"torch.nn.Linear": 2} | {
-    f"torch.nn.Conv{n}d": 7 for n in (1, 2, 3)
-} | {f"torch.nn.ConvTranspose{n}d": 7 for n in (1, 2, 3)}
+_BIAS_POSITION = (
+    {"torch.nn.Linear": 2}
+    | {f"torch.nn.Conv{n}d": 7 for n in (1, 2, 3)}
+    | {f"torch.nn.ConvTranspose{n}d": 7 for n in (1, 2, 3)}
+)
 """Where `bias` stands among the positional arguments. Source: the signatures of torch 2.13."""
 
 _HOOK = "_fold_bias_into_batch_norm"
+
 
 @fusion
 class BiasBeforeBatchNorm(Sequence):
@@ -106,7 +108,9 @@ class BiasBeforeBatchNorm(Sequence):
         if bias is None:
             return Refusal(f"whether `{layer.label}` has a bias is decided by an expression", place)
         if layer.kind in _LINEAR and _is_three_dimensional(layer.value):
-            return Refusal("the norm takes the second dimension of three for the channels, the linear layer the last", place)
+            return Refusal(
+                "the norm takes the second dimension of three for the channels, the linear layer the last", place
+            )
         return (
             provenance.bias_is_expected(module, layer.layer)
             or provenance.norm_is_frozen(module)

@@ -23,7 +23,8 @@ from fuselight.graph.module import Module, Scope
 from fuselight.graph.values import Consumption, Graph, Value
 from fuselight_emitter.ir import LogicalNode
 
-_REFERENCE = frozenset({"reference", "ref", "naive", "test", "expected", "golden", "eager", "slow"})
+_REFERENCE = frozenset("reference ref naive test expected golden eager slow fwd bwd backward grad".split())
+"""Words in a function's name that say it is compared with something, or is a part of a gradient by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +162,7 @@ def _fits(pattern: Pattern, value: Value, found: dict[str, Value], inner: list[V
     return False
 
 
-def _one_place(
-    graph: Graph, scope: Scope, root: Value, inner: list[Value], found: dict[str, Value]
-) -> Refusal | None:
+def _one_place(graph: Graph, scope: Scope, root: Value, inner: list[Value], found: dict[str, Value]) -> Refusal | None:
     """Every part must be computed once, for this site alone, from values that do not change on the way."""
     statement = scope.statement
     assert root.node is not None

@@ -211,12 +211,14 @@ def loads_past_hooks(module: Module, owner: ClassInfo) -> str | None:
         last = origin.rpartition(".")[2] or name
         if last in PRETRAINED_BASES or (binding.local is not None and name in PRETRAINED_BASES):
             return f"the models of this file load through `{last}.from_pretrained`, which runs no load hooks"
-        if origin.startswith("safetensors") or last in ("safe_open", "load_file") and "safetensors" in origin:
+        if origin.startswith("safetensors") or (last in ("safe_open", "load_file") and "safetensors" in origin):
             return "the file reads safetensors itself, which runs no load hooks"
         if origin.startswith("torch.distributed.checkpoint"):
             return "`torch.distributed.checkpoint` runs no load hooks"
     for called in module.mentions.calls_of("copy_"):
-        texts = [one for one in module.mentions.calls_of("named_parameters", "state_dict") if one.function is called.function]
+        texts = [
+            one for one in module.mentions.calls_of("named_parameters", "state_dict") if one.function is called.function
+        ]
         if called.function is not None and texts:
             return "the file copies parameters by name, which runs no load hooks"
     return None
@@ -343,7 +345,12 @@ def _instance_types(test: ast.expr, module: Module) -> set[str | None] | None:
         if name is None and path is not None and module.names.local_class(path) is not None:
             name = f".{path}"
         # `_BatchNorm`, `_ConvNd` and other private bases of torch say less than they name.
-        if name is not None and name.startswith("torch.") and "Conv" in name and name.rpartition(".")[2].startswith("_"):
+        if (
+            name is not None
+            and name.startswith("torch.")
+            and "Conv" in name
+            and name.rpartition(".")[2].startswith("_")
+        ):
             name = None
         resolved.add(name)
     return resolved

@@ -265,7 +265,9 @@ def _elements(literal: ast.Call, module: Module, local: set[str]) -> Iterator[tu
 def _super_init(statement: ast.stmt) -> ast.Call | None:
     """The call of `super().__init__(...)`, where that is the whole statement."""
     match statement:
-        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr="__init__")) as call):
+        case ast.Expr(
+            value=ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr="__init__")) as call
+        ):
             return call
         case _:
             return None

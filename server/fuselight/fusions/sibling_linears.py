@@ -40,7 +40,6 @@ from __future__ import annotations
 import ast
 import builtins
 import keyword
-import os.path
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -144,9 +143,7 @@ class SiblingLinears(Fusion):
             others=tuple(places[1:]), refused=refusal,
         )  # fmt: skip
 
-    def _offered(
-        self, module: Module, scope: Scope, graph: Graph, owner: ClassInfo, parts: list[_Part]
-    ) -> Match:
+    def _offered(self, module: Module, scope: Scope, graph: Graph, owner: ClassInfo, parts: list[_Part]) -> Match:
         maker = parts[0].layer.owner
         names = [part.name for part in parts]
         merged = _free_attribute(module, owner, merged_name(names))
@@ -229,7 +226,7 @@ def _arguments(layer: Layer) -> dict[str, ast.expr] | None:
     """The constructor's arguments by their names; None where they are not those of `nn.Linear`."""
     if layer.constructor is None or len(layer.constructor.args) > len(_PARAMETERS):
         return None
-    arguments = dict(zip(_PARAMETERS, layer.constructor.args, strict=False))
+    arguments: dict[str, ast.expr] = dict(zip(_PARAMETERS, layer.constructor.args, strict=False))
     for given in layer.constructor.keywords:
         if given.arg not in _PARAMETERS or given.arg in arguments:
             return None
@@ -241,7 +238,15 @@ def _is_pure(node: ast.expr) -> bool:
     """Whether evaluating an argument twice, or a line earlier, is evaluating it once."""
     for inner in ast.walk(node):
         if isinstance(inner, ast.Call):
-            pure = isinstance(inner.func, ast.Name) and inner.func.id in ("int", "len", "max", "min", "round", "sum", "abs")
+            pure = isinstance(inner.func, ast.Name) and inner.func.id in (
+                "int",
+                "len",
+                "max",
+                "min",
+                "round",
+                "sum",
+                "abs",
+            )
             path = ast.unparse(inner.func)
             if not pure and not path.startswith("math.") and path != "getattr":
                 return False
@@ -250,9 +255,7 @@ def _is_pure(node: ast.expr) -> bool:
     return True
 
 
-def _refusal(
-    module: Module, scope: Scope, graph: Graph, owner: ClassInfo, parts: list[_Part]
-) -> Refusal | None:
+def _refusal(module: Module, scope: Scope, graph: Graph, owner: ClassInfo, parts: list[_Part]) -> Refusal | None:
     names = frozenset(part.name for part in parts)
     return (
         provenance.known_class(owner)
@@ -370,7 +373,9 @@ def _made(
     made: list[Emitted] = []
     sizes: str | tuple[str, ...]
     if all(isinstance(width, ast.Constant) and type(width.value) is int for width in widths):
-        total = str(sum(width.value for width in widths if isinstance(width, ast.Constant) and isinstance(width.value, int)))
+        total = str(
+            sum(width.value for width in widths if isinstance(width, ast.Constant) and isinstance(width.value, int))
+        )
         sizes = tuple(sources)
     else:
         attribute = _free_attribute(module, maker, f"{merged}_sizes")
@@ -484,9 +489,8 @@ def stands_alone(statement: Statement, node: ast.stmt) -> bool:
 def merged_name(names: list[str]) -> str:
     """A name for the merged layer: `qkv_proj` of `q_proj`, `k_proj`, `v_proj`; `to_kv` of `to_k`, `to_v`."""
     words = [name.split("_") for name in names]
-    prefix = list(os.path.commonprefix(words))
-    reversed_words = [list(reversed(word[len(prefix) :])) for word in words]
-    suffix = list(reversed(os.path.commonprefix(reversed_words)))
+    prefix = _shared(words)
+    suffix = _shared([word[len(prefix) :][::-1] for word in words])[::-1]
     middles = [word[len(prefix) : len(word) - len(suffix)] for word in words]
     if not all(middles):
         prefix, suffix, middles = [], [], words
@@ -495,6 +499,15 @@ def merged_name(names: list[str]) -> str:
     joined = "".join(texts) if short else "_".join(texts)
     name = "_".join([*prefix, joined, *suffix])
     return name if name.isidentifier() else "_".join(names)
+
+
+def _shared(words: list[list[str]]) -> list[str]:
+    """The elements that all of `words` start with."""
+    first = words[0]
+    for at, element in enumerate(first):
+        if any(len(word) <= at or word[at] != element for word in words):
+            return first[:at]
+    return first
 
 
 def _snake(name: str) -> str:

@@ -124,7 +124,10 @@ def f(h):
         NearMiss("import torch\n\ndef f(x, g):\n    return x * torch.sigmoid(g)\n", ""),
         NearMiss("import torch\n\ndef f(x):\n    return x * torch.sigmoid(1.702 * x)\n", ""),
         NearMiss("import torch\n\ndef f(x):\n    s = torch.sigmoid(x)\n    return x * s + s\n", "used again"),
-        NearMiss("import torch\n\ndef f(x):\n    s = torch.sigmoid(x)\n    x.add_(1)\n    return x * s\n", "changed in between"),
+        NearMiss(
+            "import torch\n\ndef f(x):\n    s = torch.sigmoid(x)\n    x.add_(1)\n    return x * s\n",
+            "changed in between",
+        ),
         NearMiss("import torch\n\ndef f(x):\n    s = torch.sigmoid(x)\n    x = x + 1\n    return x * s\n", ""),
         NearMiss("import torch\n\ndef f(x):\n    x *= torch.sigmoid(x)\n    return x\n", ""),
         NearMiss("import torch\n\ndef f(g):\n    return next(g) * torch.sigmoid(next(g))\n", ""),

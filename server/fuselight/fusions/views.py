@@ -1,16 +1,26 @@
-"""Would a value's consumers notice that it is a slice of a larger tensor? A split yields views, not contiguous memory."""
+"""Would a value's consumers notice that it is a slice of a larger tensor? A split yields views of one memory."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from typing import TypeGuard
 
 from fuselight.fusions.base import Refusal
 from fuselight.fusions.plan import Place
 from fuselight.graph.module import Module
 from fuselight.graph.values import Consumption, Graph, Value
 
-_SAME_MEMORY = ("torch.nn.Identity", "dropout", "method to", "method float", "method half", "method type", "method type_as", "joined")
+_SAME_MEMORY = (
+    "torch.nn.Identity",
+    "dropout",
+    "method to",
+    "method float",
+    "method half",
+    "method type",
+    "method type_as",
+    "joined",
+)
 
 
 def needs_contiguous(module: Module, graph: Graph, value: Value, width: ast.expr | None) -> Refusal | None:
@@ -43,9 +53,7 @@ def needs_contiguous(module: Module, graph: Graph, value: Value, width: ast.expr
                     return refusal
             if by is None or by.order == one.order:
                 continue
-            if by.kind == "container":
-                waiting.append(by)
-            elif by.kind in _SAME_MEMORY or "Dropout" in by.kind:
+            if by.kind == "container" or by.kind in _SAME_MEMORY or "Dropout" in by.kind:
                 waiting.append(by)
             elif by.kind in ("method view", "method view_as", "torch.view_as_complex") and by.inputs[0] is one:
                 if by.kind != "method view" or not _keeps_last(by, text):
@@ -74,10 +82,8 @@ def _keeps_last(view: Value, width: str) -> bool:
             shape = shape.inputs[0]
         if shape.kind == "container" and isinstance(shape.node, ast.Tuple | ast.List):
             arguments, sizes = shape.node.elts, list(shape.inputs)
-        elif shape.kind == "add" and _is_leading_shape(shape.inputs[0]):
-            return True
         else:
-            return False
+            return shape.kind == "add" and _is_leading_shape(shape.inputs[0])
     if not arguments:
         return False
     if isinstance(arguments[0], ast.Starred):
@@ -136,7 +142,9 @@ def _captured(graph: Graph, node: ast.AST | None, width: str, label: str) -> Ref
             (
                 outer
                 for outer in ast.walk(graph.function)
-                if isinstance(outer, ast.Lambda | ast.FunctionDef | ast.ListComp | ast.GeneratorExp | ast.SetComp | ast.DictComp)
+                if isinstance(
+                    outer, ast.Lambda | ast.FunctionDef | ast.ListComp | ast.GeneratorExp | ast.SetComp | ast.DictComp
+                )
                 and outer is not graph.function
                 and any(inner is node for inner in ast.walk(outer))
             ),
@@ -145,10 +153,13 @@ def _captured(graph: Graph, node: ast.AST | None, width: str, label: str) -> Ref
     if scope is None:
         return None
     for inner in ast.walk(scope):
-        if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr in ("view", "view_as"):
-            if len(inner.args) < 4 or any(isinstance(one, ast.Starred) for one in inner.args):
-                return _viewed(graph, inner, label)
+        if _is_view(inner) and (len(inner.args) < 4 or any(isinstance(one, ast.Starred) for one in inner.args)):
+            return _viewed(graph, inner, label)
     return None
+
+
+def _is_view(node: ast.AST) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("view", "view_as")
 
 
 def _own_method(module: Module, graph: Graph, by: Value, one: Value, width: str, label: str) -> Refusal | None:
@@ -159,7 +170,11 @@ def _own_method(module: Module, graph: Graph, by: Value, one: Value, width: str,
     if not (isinstance(node.func.value, ast.Name) and node.func.value.id == "self"):
         return None
     method = next(
-        (member.methods[node.func.attr] for member in (graph.owner, *graph.owner.ancestors) if node.func.attr in member.methods),
+        (
+            member.methods[node.func.attr]
+            for member in (graph.owner, *graph.owner.ancestors)
+            if node.func.attr in member.methods
+        ),
         None,
     )
     if method is None:

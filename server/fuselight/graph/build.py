@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from fuselight.graph.classes import ClassInfo, local_names, resolve
+from fuselight.graph.classes import ClassInfo, Layer, local_names, resolve
 from fuselight.graph.kinds import (
     CONTAINERS,
     FRESH_KINDS,
@@ -59,11 +59,11 @@ class _Builder:
         self.imported: dict[str, str] = {}
         self.foreign: set[str] = set()
         self.order = 0
-        self.block = Block(None, graph.function.body)
+        self.block: Block = Block(None, graph.function.body)
         self.statement: ast.stmt | None = None
         owner = graph.owner
         self.me = self_parameter(graph.function) if owner is not None else None
-        self.layers = owner.layers if owner is not None else {}
+        self.layers: Mapping[str, Layer] = owner.layers if owner is not None else {}
         imports = self.names.imported_modules
         self.tensors = "torch" in imports and not imports & RIVAL_FRAMEWORKS
         self.escaped: set[int] = set()
@@ -324,9 +324,7 @@ class _Builder:
             merged[name] = values[0] if len(values) == 1 and whole else self._joined(values)
         self.env = merged
 
-    def _loop(
-        self, node: ast.For | ast.AsyncFor | ast.While, target: ast.expr | None, iterated: Value | None
-    ) -> None:
+    def _loop(self, node: ast.For | ast.AsyncFor | ast.While, target: ast.expr | None, iterated: Value | None) -> None:
         assigned = _assigned_names(node.body)
         if target is not None:
             assigned.update(bound_names(target))
@@ -561,7 +559,7 @@ class _Builder:
                     self.graph.opaque = f"`{inner.id}` can read and change every name"
                 case ast.Nonlocal():
                     self.graph.opaque = "a nested function rebinds a name of this one (`nonlocal`)"
-                case ast.NamedExpr() if comprehension and isinstance(inner.target, ast.Name):
+                case ast.NamedExpr() if comprehension:
                     self.env[inner.target.id] = self._opaque(None)
                 case ast.Call():
                     name = _called_name(inner.func)
@@ -734,11 +732,11 @@ class _Builder:
             self._consume(value)
             return value
         kind = kind_of_layer(layer.kind)
-        if kind is not None and not layer.constructor.args and not layer.constructor.keywords:
-            if len(inputs) == 1 and not keywords:
-                value = self._known(kind, node, inputs, keywords)
-                value.layer = layer
-                return value
+        plain = not layer.constructor.args and not layer.constructor.keywords
+        if kind is not None and plain and len(inputs) == 1 and not keywords:
+            value = self._known(kind, node, inputs, keywords)
+            value.layer = layer
+            return value
         roots = None
         if layer.kind in ("torch.nn.Identity", "torch.nn.Flatten", "torch.nn.Unflatten") or "Dropout" in layer.kind:
             roots = self._alias(everything) | {self.order + 1}

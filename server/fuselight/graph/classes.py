@@ -73,7 +73,7 @@ class ClassInfo:
     @property
     def family(self) -> tuple[ClassInfo, ...]:
         """The class, its ancestors and its descendants in the file, and theirs: all who share its attributes."""
-        found = [self]
+        found: list[ClassInfo] = [self]
         for member in found:
             for relative in (*member.ancestors, *member.descendants):
                 if relative not in found:
@@ -153,17 +153,17 @@ class Classes:
         return found
 
     def _of(self, statement: Statement, names: Names) -> list[ClassInfo]:
-        nodes = _class_nodes(statement)
+        nodes = statement.derive("class nodes", lambda one: list(_classes(one.body, True)))
         bases = [self._bases(node, names) for node, _ in nodes]
-        known = statement.derived.get("classes")
-        if isinstance(known, _Kept) and known.names is names and known.bases == bases:
-            return known.infos
-        infos = [
-            _class(node, statement, names, top_level, *found)
-            for (node, top_level), found in zip(nodes, bases, strict=True)
-        ]
-        statement.derived["classes"] = _Kept(names, bases, infos)
-        return infos
+
+        def make(statement: Statement) -> _Kept:
+            infos = [
+                _class(node, statement, names, top_level, *found)
+                for (node, top_level), found in zip(nodes, bases, strict=True)
+            ]
+            return _Kept(names, bases, infos)
+
+        return statement.derive("classes", make, lambda kept: kept.names is names and kept.bases == bases).infos
 
     def _bases(self, node: ast.ClassDef, names: Names) -> tuple[tuple[str | None, ...], tuple[ClassInfo, ...]]:
         outside: list[str | None] = []
@@ -236,15 +236,6 @@ def _outside_bases(info: ClassInfo) -> list[ast.expr]:
     return [base for base in info.node.bases if not (isinstance(base, ast.Name) and base.id in inside)]
 
 
-def _class_nodes(statement: Statement) -> list[tuple[ast.ClassDef, bool]]:
-    known = statement.derived.get("class nodes")
-    if known is None:
-        known = list(_classes(statement.body, True))
-        statement.derived["class nodes"] = known
-    assert isinstance(known, list)
-    return known  # pyright: ignore[reportUnknownVariableType]
-
-
 def _classes(body: list[ast.stmt], top_level: bool) -> Iterator[tuple[ast.ClassDef, bool]]:
     for node in body:
         if isinstance(node, ast.ClassDef):
@@ -261,10 +252,7 @@ def _classes(body: list[ast.stmt], top_level: bool) -> Iterator[tuple[ast.ClassD
 
 def _calls_super_init(info: ClassInfo) -> bool:
     init = info.methods["__init__"]
-    for node in ast.walk(init):
-        if isinstance(node, ast.Attribute) and node.attr == "__init__":
-            return True
-    return False
+    return any(isinstance(node, ast.Attribute) and node.attr == "__init__" for node in ast.walk(init))
 
 
 def local_names(function: Function) -> set[str]:
@@ -309,7 +297,9 @@ def _layers(init: Function, info: ClassInfo, names: Names) -> dict[str, Layer]:
     found: dict[str, Layer] = {}
     again: set[str] = set()
 
-    def add(attribute: str, value: ast.expr | None, statement: ast.stmt, block: list[ast.stmt], why: str | None) -> None:
+    def add(
+        attribute: str, value: ast.expr | None, statement: ast.stmt, block: list[ast.stmt], why: str | None
+    ) -> None:
         constructor, kind = None, None
         if value is not None:
             constructor, kind, unknown = _constructor(value, names, local)
@@ -326,7 +316,13 @@ def _layers(init: Function, info: ClassInfo, names: Names) -> dict[str, Layer]:
                 case ast.Assign():
                     for target in statement.targets:
                         for attribute in _attributes_of(target, me):
-                            add(attribute, None, statement, block, f"`{attribute}` is assigned together with another name")
+                            add(
+                                attribute,
+                                None,
+                                statement,
+                                block,
+                                f"`{attribute}` is assigned together with another name",
+                            )
                 case ast.AnnAssign(target=target, value=ast.expr() as value):
                     _assigned(target, value, statement, block, condition)
                 case ast.AugAssign():
@@ -373,9 +369,7 @@ def _layers(init: Function, info: ClassInfo, names: Names) -> dict[str, Layer]:
     return found
 
 
-def _constructor(
-    value: ast.expr, names: Names, local: set[str]
-) -> tuple[ast.Call | None, str | None, str | None]:
+def _constructor(value: ast.expr, names: Names, local: set[str]) -> tuple[ast.Call | None, str | None, str | None]:
     if isinstance(value, ast.IfExp):
         return None, None, "it is made only under a condition"
     if not isinstance(value, ast.Call):

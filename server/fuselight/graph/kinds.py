@@ -53,7 +53,17 @@ _PURE_BUILTINS = frozenset(
     " abs hasattr type id repr sorted reversed any all super round divmod slice callable format hash ord chr"
     " getattr NotImplementedError ValueError TypeError RuntimeError AssertionError KeyError IndexError".split()
 )
-_PURE_MODULES = ("math.", "numpy.", "einops.", "typing.", "warnings.", "logging.", "operator.", "itertools.", "packaging.")
+_PURE_MODULES = (
+    "math.",
+    "numpy.",
+    "einops.",
+    "typing.",
+    "warnings.",
+    "logging.",
+    "operator.",
+    "itertools.",
+    "packaging.",
+)
 _IMPURE_TORCH = (
     "torch.utils.", "torch.compile", "torch.jit.", "torch.func.", "torch.autograd.", "torch.distributed.",
     "torch.ops.", "torch.library.", "torch.nn.utils.", "torch._", "torch.cond", "torch.vmap", "torch.manual_seed",
@@ -61,7 +71,8 @@ _IMPURE_TORCH = (
 )  # fmt: skip
 
 RIVAL_FRAMEWORKS = frozenset(
-    "jax jaxlib tensorflow keras paddle mindspore tinygrad mxnet oneflow cupy chainer theano mlx megengine jittor".split()
+    "jax jaxlib tensorflow keras paddle mindspore tinygrad mxnet oneflow cupy chainer theano mlx"
+    " megengine jittor".split()
 )
 """Frameworks whose arrays have methods of the same names: a file that imports one proves no method to be torch's."""
 
@@ -108,7 +119,9 @@ def _torch_layers() -> frozenset[str]:
     return frozenset(get_dialect("torch").layers.values())
 
 
-CONTAINERS = frozenset({f"torch.nn.{name}" for name in ("Sequential", "ModuleList", "ModuleDict", "Module", "ParameterList")})
+CONTAINERS = frozenset(
+    {f"torch.nn.{name}" for name in ("Sequential", "ModuleList", "ModuleDict", "Module", "ParameterList")}
+)
 
 
 def is_in_place_name(name: str) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import cast
 
 from fuselight.source.statements import Statement
 
@@ -58,28 +59,22 @@ class Facts:
     """By the last component of what is called: `nn.init.zeros_(...)` under `zeros_`."""
     strings: list[tuple[str, Function | None]] = field(default_factory=list[tuple[str, Function | None]])
     """String constants that are no docstrings, with the function around each."""
-    classes: list[ast.ClassDef] = field(default_factory=list[ast.ClassDef])
 
 
 def words_of(statement: Statement) -> frozenset[str]:
     """Every word of the statement's text: what no word names, no node names."""
-    known = statement.derived.get("words")
-    if known is None:
-        known = frozenset(_WORD.findall(statement.text))
-        statement.derived["words"] = known
-    assert isinstance(known, frozenset)
-    return known  # pyright: ignore[reportUnknownVariableType]
+    return statement.derive("words", lambda one: frozenset(_WORD.findall(one.text)))
 
 
 def facts_of(statement: Statement) -> Facts:
-    known = statement.derived.get("facts")
-    if known is None:
-        known = Facts()
-        for node in statement.body:
-            _collect(node, statement, known)
-        statement.derived["facts"] = known
-    assert isinstance(known, Facts)
-    return known
+    return statement.derive("facts", _facts)
+
+
+def _facts(statement: Statement) -> Facts:
+    found = Facts()
+    for node in statement.body:
+        _collect(node, statement, found)
+    return found
 
 
 @dataclass(slots=True, eq=False)
@@ -103,7 +98,7 @@ class Mentions:
         self._asked: Asked | None = None
 
     @contextmanager
-    def recorded(self) -> Iterator[Asked]:
+    def recorded(self) -> Generator[Asked]:
         """Record what is asked for, so that an answer can be kept until a statement that bears on it changes."""
         before, self._asked = self._asked, Asked()
         try:
@@ -157,67 +152,76 @@ class Mentions:
         return any(self._with(word) for word in words)
 
 
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What a node stands in."""
+
+    parent: ast.AST
+    owner: ast.ClassDef | None = None
+    self_name: str | None = None
+    function: Function | None = None
+    around: tuple[ast.AST, ...] = ()
+
+
 def _collect(top: ast.stmt, statement: Statement, facts: Facts) -> None:
-    """Walk `top` once. The stack carries what each node stands in."""
-    Frame = tuple[ast.AST, ast.AST, ast.ClassDef | None, str | None, Function | None, tuple[ast.AST, ...]]
-    stack: list[Frame] = [(top, top, None, None, None, ())]
+    """Walk `top` once, with the context of each node beside it."""
+    stack: list[tuple[ast.AST, _Context]] = [(top, _Context(top))]
     while stack:
-        node, parent, owner, self_name, function, around = stack.pop()
-        kind = type(node)
-        if kind is ast.Attribute:
-            assert isinstance(node, ast.Attribute)
-            value = node.value
-            mine = isinstance(value, ast.Name) and value.id == self_name
-            mention = Mention(node, owner if mine else None, parent, function, statement)
-            facts.attributes.setdefault(node.attr, []).append(mention)
-            stack.append((value, node, owner, self_name, function, around))
+        node, context = stack.pop()
+        around = context.around
+        inner = _Context(node, context.owner, context.self_name, context.function, around)
+        match node:
+            case ast.Attribute():
+                mine = isinstance(node.value, ast.Name) and node.value.id == context.self_name
+                owner = context.owner if mine else None
+                mention = Mention(node, owner, context.parent, context.function, statement)
+                facts.attributes.setdefault(node.attr, []).append(mention)
+                stack.append((node.value, inner))
+            case ast.Name():
+                pass
+            case ast.Constant():
+                if isinstance(node.value, str) and not isinstance(context.parent, ast.Expr):
+                    facts.strings.append((node.value, context.function))
+            case ast.ClassDef():
+                inner = replace(inner, around=(*around, node))
+                body = _Context(node, node, None, None, (*around, node))
+                stack += [(child, inner) for child in (*node.decorator_list, *node.bases, *node.keywords)]
+                stack += [(child, body) for child in node.body]
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                method = isinstance(context.parent, ast.ClassDef)
+                me = context.self_name
+                if method:
+                    me = self_parameter(node)
+                elif me in _parameters(node.args):
+                    me = None
+                function = node if method or context.function is None else context.function
+                body = _Context(node, context.owner, me, function, (*around, node))
+                outside = replace(inner, around=(*around, node))
+                stack += [(child, outside) for child in node.decorator_list]
+                stack += [(child, body) for child in _children(node) if child not in node.decorator_list]
+            case _:
+                if isinstance(node, ast.Call):
+                    name = _last_name(node.func)
+                    if name is not None:
+                        called = Called(node, context.owner, context.function, around, statement)
+                        facts.calls.setdefault(name, []).append(called)
+                if isinstance(node, ast.stmt):
+                    inner = replace(inner, around=(*around, node))
+                stack += [(child, inner) for child in _children(node)]
+
+
+def _children(node: ast.AST) -> Iterator[ast.AST]:
+    """As `ast.iter_child_nodes`, without contexts and operators."""
+    for name in node._fields:
+        value: object = getattr(node, name)
+        if isinstance(value, ast.expr_context | ast.operator):
             continue
-        if kind is ast.Name:
-            continue
-        if kind is ast.Constant:
-            assert isinstance(node, ast.Constant)
-            if isinstance(node.value, str) and not isinstance(parent, ast.Expr):
-                facts.strings.append((node.value, function))
-            continue
-        if kind is ast.Call:
-            assert isinstance(node, ast.Call)
-            name = _last_name(node.func)
-            if name is not None:
-                facts.calls.setdefault(name, []).append(Called(node, owner, function, around, statement))
-        elif kind is ast.ClassDef:
-            assert isinstance(node, ast.ClassDef)
-            facts.classes.append(node)
-            around = (*around, node)
-            for child in (*node.decorator_list, *node.bases, *node.keywords):
-                stack.append((child, node, owner, self_name, function, around))
-            for child in node.body:
-                stack.append((child, node, node, None, None, around))
-            continue
-        elif kind is ast.FunctionDef or kind is ast.AsyncFunctionDef:
-            assert isinstance(node, Function)
-            around = (*around, node)
-            inner_self = self_name
-            if isinstance(parent, ast.ClassDef):
-                inner_self = self_parameter(node)
-            elif self_name in _parameters(node.args):
-                inner_self = None
-            inner = function if function is not None and not isinstance(parent, ast.ClassDef) else node
-            for child in node.decorator_list:
-                stack.append((child, node, owner, self_name, function, around))
-            for child in ast.iter_child_nodes(node):
-                if child not in node.decorator_list:
-                    stack.append((child, node, owner, inner_self, inner, around))
-            continue
-        elif isinstance(node, ast.stmt):
-            around = (*around, node)
-        for name in node._fields:
-            value = getattr(node, name)
-            if value.__class__ is list:
-                for child in value:
-                    if isinstance(child, ast.AST):
-                        stack.append((child, node, owner, self_name, function, around))
-            elif isinstance(value, ast.AST) and not isinstance(value, ast.expr_context | ast.operator):
-                stack.append((value, node, owner, self_name, function, around))
+        if isinstance(value, ast.AST):
+            yield value
+        elif isinstance(value, list):
+            for child in cast(list[object], value):
+                if isinstance(child, ast.AST):
+                    yield child
 
 
 def self_parameter(node: Function) -> str | None:

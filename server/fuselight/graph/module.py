@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fuselight.graph.build import build_graph
-from fuselight.graph.classes import Classes, ClassInfo, local_names
+from fuselight.graph.classes import Classes, ClassInfo, Layer, local_names
 from fuselight.graph.mentions import Function, Mentions
 from fuselight.graph.values import Graph
 from fuselight.source.lines import LineIndex
@@ -38,7 +38,7 @@ class Scope:
 @dataclass(slots=True, eq=False)
 class _Kept:
     names: Names
-    layers: object
+    layers: list[Layer]
     graph: Graph
 
 
@@ -52,51 +52,38 @@ class Module:
         if previous is not None and previous.names.key() == names.key():
             # The same object, so that what was derived under it is known to hold.
             names = previous.names.renewed(names)
-        self.names = names
+        self.names: Names = names
         self.classes = Classes(self.statements, names)
         self.mentions = Mentions(self.statements)
         self.starts = {one.statement: one.start for one in placed}
 
     def scopes(self, statement: Statement) -> list[Scope]:
         """The functions of a statement: methods, module-level and nested ones, each a scope of its own."""
-        known = statement.derived.get("scopes")
-        if isinstance(known, _Scopes) and known.classes == [self.classes.by_node.get(n) for n in known.nodes]:
-            return known.scopes
-        scopes = list(_scopes(statement.body, statement, self.classes, ""))
-        nodes = [scope.owner.node for scope in scopes if scope.owner is not None]
-        statement.derived["scopes"] = _Scopes(nodes, [self.classes.by_node[node] for node in nodes], scopes)
-        return scopes
+
+        def make(statement: Statement) -> _Scopes:
+            scopes = list(_scopes(statement.body, statement, self.classes, ""))
+            return _Scopes([scope.owner for scope in scopes], scopes)
+
+        def still_good(kept: _Scopes) -> bool:
+            return all(owner is None or self.classes.by_node.get(owner.node) is owner for owner in kept.owners)
+
+        return statement.derive("scopes", make, still_good).scopes
 
     def graph(self, scope: Scope) -> Graph:
         """The graph of a function; built once for as long as nothing that it rests on changes."""
         key = f"graph {scope.name} {scope.function.lineno} {scope.function.col_offset}"
         layers = list(scope.owner.layers.values()) if scope.owner is not None else []
-        known = scope.statement.derived.get(key)
-        if isinstance(known, _Kept) and known.names is self.names and known.layers == layers:
-            return known.graph
-        graph = build_graph(
-            scope.function, scope.owner, self.names, scope.statement, scope.name, scope.enclosing
-        )
-        scope.statement.derived[key] = _Kept(self.names, layers, graph)
-        return graph
 
-    def line(self, statement: Statement, node: ast.AST) -> int:
-        """The line in the file, from 1, of a node of `statement`; 0 where the statement is not in the file."""
-        start = self.starts.get(statement)
-        if start is None:
-            return 0
-        first = 0
-        for one in self.placed:
-            if one.statement is statement:
-                break
-            first += len(one.statement.lines) - 1
-        return first + getattr(node, "lineno", 1)
+        def make(statement: Statement) -> _Kept:
+            graph = build_graph(scope.function, scope.owner, self.names, statement, scope.name, scope.enclosing)
+            return _Kept(self.names, layers, graph)
+
+        return scope.statement.derive(key, make, lambda kept: kept.names is self.names and kept.layers == layers).graph
 
 
 @dataclass(slots=True, eq=False)
 class _Scopes:
-    nodes: list[ast.ClassDef]
-    classes: list[ClassInfo]
+    owners: list[ClassInfo | None]
     scopes: list[Scope]
 
 

@@ -1,4 +1,4 @@
-"""A match to minimal text edits: the emitter's statements put where the user's stood, and everything else left alone."""
+"""A match to minimal text edits: the emitter's statements where the user's stood, and everything else left alone."""
 
 from __future__ import annotations
 
@@ -199,9 +199,12 @@ class _Renderer:
         before = text[: start - 1].rstrip(" ")
         word = re.search(r"[^\W\d]\w*$", before[-40:])
         called = before[-1:] in (")", "]", '"', "'", "}") or (
-            word is not None and word.group() not in ("return", "in", "and", "or", "not", "yield", "else", "if", "lambda")
+            word is not None
+            and word.group() not in ("return", "in", "and", "or", "not", "yield", "else", "if", "lambda")
         )
-        spaced = before[-1:] in ("=", "(", ",", "[", "+", "-", "*", "/", ":", "{") or (word is not None and len(before) < start - 1)
+        spaced = before[-1:] in ("=", "(", ",", "[", "+", "-", "*", "/", ":", "{") or (
+            word is not None and len(before) < start - 1
+        )
         return (start - 1, end + 1) if not called and spaced else (start, end)
 
     def _replace_statements(self, action: ReplaceStatements) -> Iterator[_Edit]:
@@ -305,13 +308,16 @@ class _Renderer:
         behind = self.text[end : self._line_end(end)]
         single = self.lines.line_of(start) == self.lines.line_of(end)
         length = len(before) + (end - start) + len(f", {argument}") + len(behind.partition("#")[0].rstrip())
-        if single and length > self.line_length:
+        plain = emitter.render(made.value.with_changes(args=made.value.args[:-1]))
+        if single and length > self.line_length and plain == self.text[start:end]:
+            # Laid out anew only where that changes nothing of the user's own style.
             laid_out = self._laid_out(statement, action, emitter, made.value, before, behind)
             if laid_out is not None:
                 yield laid_out
                 return
         last = max(
-            (*call.args, *(keyword.value for keyword in call.keywords)), key=lambda node: (node.end_lineno or 0, node.end_col_offset or 0)
+            (*call.args, *(keyword.value for keyword in call.keywords)),
+            key=lambda node: (node.end_lineno or 0, node.end_col_offset or 0),
         )
         at = self._end(statement, last)
         rest = self.text[at : end - 1]
@@ -400,7 +406,9 @@ class _Renderer:
             known = self.module.names.bindings.get(name)
             if known is None:
                 return name
-            if known.local is not None and ast.dump(known.local) == ast.dump(ast.parse(self._function(action, name)).body[0]):
+            if known.local is not None and ast.dump(known.local) == ast.dump(
+                ast.parse(self._function(action, name)).body[0]
+            ):
                 return name
             number += 1
             name = f"{wanted}_{number}"

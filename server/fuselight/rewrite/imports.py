@@ -123,7 +123,11 @@ def _top(module: Module, lines: LineIndex) -> int:
             decorators = getattr(node, "decorator_list", [])
             offset = placed.start + placed.statement.span(decorators[0] if decorators else node).start
             line = lines.line_of(offset)
-            while line > 0 and lines.line_body(line - 1).startswith("#") and not lines.line_body(line - 1).startswith("#!"):
+            while (
+                line > 0
+                and lines.line_body(line - 1).startswith("#")
+                and not lines.line_body(line - 1).startswith("#!")
+            ):
                 line -= 1
             return max(lines.starts[line], start)
     return len(lines.text)

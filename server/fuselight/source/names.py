@@ -110,33 +110,34 @@ class Names:
 
 def bindings_of(statement: Statement) -> tuple[Binding, ...]:
     """The names that a top-level statement binds, in order; worked out once a statement."""
-    known = statement.derived.get("bindings")
-    if known is None:
-        known = tuple(_bindings(statement.body))
-        if "global" in statement.text:
-            known += tuple(
-                Binding(name) for node in _walk(statement.body) if isinstance(node, ast.Global) for name in node.names
-            )
-        known += tuple(Binding(word) for word in sorted(statement.masked_words) if not statement.body)
-        statement.derived["bindings"] = known
-    assert isinstance(known, tuple)
-    return known  # pyright: ignore[reportUnknownVariableType]
+    return statement.derive("bindings", _all_bindings)
 
 
-def imported_modules(statement: Statement) -> set[str]:
+def imported_modules(statement: Statement) -> frozenset[str]:
     """The first component of every module that the statement imports, wherever it stands (`.` for relative ones)."""
-    known = statement.derived.get("imported_modules")
-    if known is None:
-        known = set[str]()
-        if "import" in statement.text:
-            for node in _walk(statement.body):
-                if isinstance(node, ast.Import):
-                    known.update(alias.name.partition(".")[0] for alias in node.names)
-                elif isinstance(node, ast.ImportFrom):
-                    known.add("." if node.level else (node.module or "").partition(".")[0])
-        statement.derived["imported_modules"] = known
-    assert isinstance(known, set)
-    return known  # pyright: ignore[reportUnknownVariableType]
+    return statement.derive("imported modules", _imported_modules)
+
+
+def _all_bindings(statement: Statement) -> tuple[Binding, ...]:
+    found = list(_bindings(statement.body))
+    if "global" in statement.text:
+        for node in _walk(statement.body):
+            if isinstance(node, ast.Global):
+                found += map(Binding, node.names)
+    if not statement.body:
+        found += map(Binding, sorted(statement.masked_words))
+    return tuple(found)
+
+
+def _imported_modules(statement: Statement) -> frozenset[str]:
+    found: set[str] = set()
+    if "import" in statement.text:
+        for node in _walk(statement.body):
+            if isinstance(node, ast.Import):
+                found.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                found.add("." if node.level else (node.module or "").partition(".")[0])
+    return frozenset(found)
 
 
 def import_bindings(node: ast.Import | ast.ImportFrom) -> Iterator[Binding]:

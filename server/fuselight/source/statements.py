@@ -12,11 +12,14 @@ import ast
 import re
 import warnings
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from fuselight.source.lines import LineIndex, Span
 from fuselight.source.newer import newer_python_of
+
+T = TypeVar("T")
 
 _STATEMENT_START = re.compile(r"\n(?=[^\s#)\]}])(?!(?:else|elif|except|finally)\b)")
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
@@ -41,7 +44,7 @@ class Statement:
     """One top-level statement (or several that share a line), as it stands in any place of the file.
 
     Line numbers of its nodes count from 1 in `text`. The same object serves every version of the file that holds
-    the same text; `of` keeps what later stages derive from it.
+    the same text; `derive` keeps what later stages derive from it.
     """
 
     text: str
@@ -51,8 +54,16 @@ class Statement:
     """Lines (from 1) that were blanked because they did not parse."""
     masked_words: frozenset[str] = frozenset()
     """Every identifier that stood on the masked lines: it may mean anything."""
-    derived: dict[str, object] = field(default_factory=dict[str, object])
+    _derived: dict[str, Any] = field(default_factory=dict[str, Any])
     _lines: LineIndex | None = None
+
+    def derive(self, what: str, make: Callable[[Statement], T], still_good: Callable[[T], bool] | None = None) -> T:
+        """What a later stage derives from the statement: made once, and again when `still_good` says no."""
+        known = self._derived.get(what)
+        if known is None or (still_good is not None and not still_good(known)):
+            known = make(self)
+            self._derived[what] = known
+        return known
 
     @property
     def lines(self) -> LineIndex:
@@ -346,7 +357,7 @@ def _indent(line: str) -> int:
 
 
 def _blanked(lines: list[str], masked: set[int], filler: str) -> str:
-    """`lines` with the masked ones blanked, `filler` where the first of a run stood (so that its block is not empty)."""
+    """`lines` with the masked ones blanked, `filler` where the first of a run stood."""
     result = list(lines)
     for line in masked:
         text = lines[line]
