@@ -309,14 +309,14 @@ def _made_apart(parts: list[_Part]) -> Refusal | None:
         if between in assigned:
             continue
         for node in ast.walk(between):
-            if isinstance(node, ast.Name | ast.Attribute) and not isinstance(node.ctx, ast.Load):
-                if ast.unparse(node) in read:
-                    return Refusal(f"`{ast.unparse(node)}` changes between the layers", Place(statement, node))
-            if isinstance(node, ast.Call) and any(name.startswith("self.") for name in read):
-                if isinstance(node.func, ast.Attribute) and ast.unparse(node.func).startswith("self."):
-                    return Refusal(f"`{ast.unparse(node.func)}()` may change a size", Place(statement, node))
+            stored = isinstance(node, ast.Name | ast.Attribute) and not isinstance(node.ctx, ast.Load)
+            if stored and ast.unparse(node) in read:
+                return Refusal(f"`{ast.unparse(node)}` changes between the layers", Place(statement, between))
+            own = isinstance(node, ast.Call) and ast.unparse(node.func).startswith("self.")
+            if own and any(name.startswith("self.") for name in read):
+                return Refusal(f"`{ast.unparse(node)[:60]}` may change a size", Place(statement, between))
             if isinstance(node, ast.Return | ast.Raise):
-                return Refusal("`__init__` may return between the layers", Place(statement, node))
+                return Refusal("`__init__` may return between the layers", Place(statement, between))
     return None
 
 

@@ -15,7 +15,7 @@ from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
 from fuselight import __version__
-from fuselight.lsp import code_actions, configuration, diagnostics, hover, transport
+from fuselight.lsp import code_actions, configuration, diagnostics, hover, transport, warmup
 from fuselight.lsp.client import Client
 from fuselight.lsp.documents import Document
 from fuselight.lsp.protocol import FuselightProtocol
@@ -99,6 +99,7 @@ class FuselightServer(LanguageServer):
     def ready(self) -> None:
         """The client is ready for requests of the server's own."""
         configuration.register(self)
+        self.when_idle("the catalogue", warmup.load_catalogue)
 
     def document(self, uri: str) -> Document | None:
         """The open Python document at `uri`."""

@@ -36,6 +36,11 @@ def schedule(server: FuselightServer) -> None:
     sys.setswitchinterval(0.0005)
 
 
+def load_catalogue() -> None:
+    """Load what the first analysis needs, while the client makes up its mind which file to open."""
+    import fuselight.fusions.registry  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+
 def _load_rewriting() -> None:
     try:
         import fuselight.rewrite  # noqa: F401  # pyright: ignore[reportUnusedImport]
