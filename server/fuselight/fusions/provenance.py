@@ -45,6 +45,10 @@ def known_class(owner: ClassInfo) -> Refusal | None:
         return Refusal(f"`{owner.name}` inherits from `{base}`, which may use its attributes", _place(owner))
     if not owner.is_module:
         return Refusal(f"`{owner.name}` is not known to be a `torch.nn.Module`", _place(owner))
+    for member in owner.family:
+        for name in ("__getattr__", "__getattribute__", "__setattr__", "__delattr__"):
+            if name in member.methods:
+                return Refusal(f"`{member.name}.{name}` decides what its attributes are", _place(member))
     if owner.node.keywords:
         return Refusal(f"`{owner.name}` has a metaclass or class keywords, which may change it", _place(owner))
     return None
@@ -72,6 +76,9 @@ def touched(module: Module, owner: ClassInfo, layer: Layer, call: ast.Call | Non
     family = {member.node for member in owner.family} | {member.node for member in layer.owner.family}
     if module.mentions.masked_word(name):
         return Refusal(f"`{name}` stands on a line that does not parse")
+    for member in owner.family:
+        if name in member.methods or _is_class_attribute(member.node, name):
+            return Refusal(f"`{member.name}` has a class attribute or method `{name}`", _place(member))
     for mention in module.mentions.of_attribute(name):
         place = Place(mention.statement, mention.node)
         if mention.owner is None:
@@ -128,6 +135,10 @@ def found_by_computed_name(module: Module, owner: ClassInfo) -> Refusal | None:
             f"`{ast.unparse(called.node)[:60]}` reaches attributes by a computed name",
             Place(called.statement, called.node),
         )
+    for called in module.mentions.calls_of("vars"):
+        path = dotted(called.node.args[0]) if called.node.args else None
+        if path is None or not _is_plain_data(path):
+            return Refusal("`vars` is used, which holds every attribute", Place(called.statement, called.node))
     for called in module.mentions.calls_of(*_CHILD_WALKS):
         if called.owner in family and _receiver(called) == "self":
             return Refusal(
@@ -144,6 +155,9 @@ def found_by_computed_name(module: Module, owner: ClassInfo) -> Refusal | None:
 
 def depends_on_shape(module: Module, owner: ClassInfo, attributes: frozenset[str]) -> Refusal | None:
     """No initialiser or optimiser of the file may look at a weight matrix as a whole."""
+    for name in (*_FAN_INITS, *_MATRIX_OPTIMISERS):
+        if module.mentions.used_uncalled(name):
+            return Refusal(f"`{name}`, which looks at a matrix as a whole, is handed around")
     for called in module.mentions.calls_of(*_FAN_INITS):
         target = called.node.args[0] if called.node.args else None
         if target is None:
@@ -258,11 +272,21 @@ def _assigns(owner: ast.ClassDef, name: str, module: Module) -> bool:
                 return True
         if name in member.methods:
             return True
-        for node in member.node.body:
-            if isinstance(node, ast.Assign | ast.AnnAssign):
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-                    return True
+        if _is_class_attribute(member.node, name):
+            return True
+    return False
+
+
+def _is_class_attribute(node: ast.ClassDef, name: str) -> bool:
+    """Whether the class body assigns `name`; a mere annotation (`conv: nn.Conv2d`) does not."""
+    for inner in node.body:
+        targets: list[ast.expr] = []
+        if isinstance(inner, ast.Assign):
+            targets = inner.targets
+        elif isinstance(inner, ast.AnnAssign) and inner.value is not None:
+            targets = [inner.target]
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            return True
     return False
 
 

@@ -19,9 +19,10 @@ since torch 2.5), so that an old checkpoint loads with `strict=True`. `breaking`
 What you lose besides: adapters that name the parts (LoRA `target_modules=["q_proj"]`), and an adapter on the merged
 layer shares its A matrix; tensor-parallel plans by name, and a column-wise shard of the merged matrix mixes the parts;
 the state of a running optimiser, whose moments would have to be concatenated too; optimisers that look at a matrix as a
-whole (Muon, Shampoo, Adafactor, LAMB) step otherwise; initialisers that depend on the shape of the whole matrix (Xavier,
-orthogonal, Kaiming by fan-out) initialise otherwise; torch's default initialisation draws the same numbers without a
-bias, others with one. The outputs are views of one tensor: they are not contiguous.
+whole (Muon, Shampoo, Adafactor, LAMB) step otherwise; initialisers that depend on the shape of the whole matrix
+(Xavier, orthogonal, Kaiming by fan-out) initialise otherwise; torch's default initialisation draws the same numbers
+without a bias, others with one. The outputs are views of one tensor: they are not contiguous. Other files that use a
+part by its name are not seen.
 
 ## Refused when
 - a part is called twice, used beside its call, tied, frozen, hooked, wrapped, made under a condition or not a plain
@@ -331,6 +332,8 @@ def _called_apart(scope: Scope, graph: Graph, parts: list[_Part]) -> Refusal | N
     statement = scope.statement
     ordered = sorted((part.value for part in parts), key=lambda value: value.order)
     first, last = ordered[0], ordered[-1]
+    if self_parameter(scope.function) != "self":
+        return Refusal(f"`{scope.name}` does not call its instance `self`")
     assert first.node is not None
     at = Place(statement, first.node)
     anchor = first.statement

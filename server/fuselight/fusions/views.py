@@ -8,6 +8,7 @@ from typing import TypeGuard
 
 from fuselight.fusions.base import Refusal
 from fuselight.fusions.plan import Place
+from fuselight.graph.mentions import Function
 from fuselight.graph.module import Module
 from fuselight.graph.values import Consumption, Graph, Value
 
@@ -20,6 +21,12 @@ _SAME_MEMORY = (
     "method type",
     "method type_as",
     "joined",
+)
+
+
+_NEEDS_STRIDES = ("torch.view_as_complex", "torch.as_strided")
+_STRIDES = frozenset(
+    "view_as as_strided stride is_contiguous storage_offset data_ptr storage untyped_storage set_".split()
 )
 
 
@@ -47,22 +54,31 @@ def needs_contiguous(module: Module, graph: Graph, value: Value, width: ast.expr
         seen.add(one.order)
         for use in one.uses:
             by = use.by
+            if use.how is Consumption.METADATA and _asks_for_strides(use.node):
+                return _viewed(graph, use.node, label)
             if use.how is Consumption.CAPTURED or (by is None and use.how is Consumption.INPUT):
-                refusal = _captured(graph, use.node, text, label)
+                refusal = _captured(graph, use.node, label)
                 if refusal is not None:
                     return refusal
             if by is None or by.order == one.order:
                 continue
             if by.kind == "container" or by.kind in _SAME_MEMORY or "Dropout" in by.kind:
                 waiting.append(by)
-            elif by.kind in ("method view", "method view_as", "torch.view_as_complex") and by.inputs[0] is one:
-                if by.kind != "method view" or not _keeps_last(by, text):
+            elif by.kind in _NEEDS_STRIDES or (isinstance(by.node, ast.Call) and _asks_for_strides(by.node)):
+                return _viewed(graph, by.node, label)
+            elif by.kind == "method view" and by.inputs[0] is one:
+                if not _keeps_last(by, text):
                     return _viewed(graph, by.node, label)
             elif by.kind == "call" and by.node is not None:
-                refusal = _own_method(module, graph, by, one, text, label)
+                refusal = _own_function(module, graph, by, one, label)
                 if refusal is not None:
                     return refusal
     return None
+
+
+def _asks_for_strides(node: ast.AST | None) -> bool:
+    """Whether a call sees how its tensor lies in memory."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _STRIDES
 
 
 def _viewed(graph: Graph, node: ast.AST | None, label: str) -> Refusal:
@@ -134,7 +150,7 @@ def _is_leading_shape(value: Value) -> bool:
     return ast.unparse(value.node.slice) in (":-1", "0:-1")
 
 
-def _captured(graph: Graph, node: ast.AST | None, width: str, label: str) -> Refusal | None:
+def _captured(graph: Graph, node: ast.AST | None, label: str) -> Refusal | None:
     """A comprehension or nested function that gets the value: every view in it must split the last dimension."""
     scope = node
     if isinstance(node, ast.Name):
@@ -162,40 +178,61 @@ def _is_view(node: ast.AST) -> TypeGuard[ast.Call]:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("view", "view_as")
 
 
-def _own_method(module: Module, graph: Graph, by: Value, one: Value, width: str, label: str) -> Refusal | None:
-    """A method of the class that gets the value: what it does to that parameter."""
+def _own_function(module: Module, graph: Graph, by: Value, one: Value, label: str) -> Refusal | None:
+    """A method or function of the file that gets the value: what it does to that parameter."""
     node = by.node
-    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and graph.owner is not None):
+    if not isinstance(node, ast.Call):
         return None
-    if not (isinstance(node.func.value, ast.Name) and node.func.value.id == "self"):
+    function, skipped = _callee(module, graph, node.func)
+    if function is None:
         return None
-    method = next(
-        (
-            member.methods[node.func.attr]
-            for member in (graph.owner, *graph.owner.ancestors)
-            if node.func.attr in member.methods
-        ),
-        None,
-    )
-    if method is None:
+    given = [*by.inputs[1:], *by.keywords.values()] if isinstance(node.func, ast.Name) else list(by.inputs)
+    position = next((number for number, value in enumerate(given) if value is one), None)
+    names = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)][skipped:]
+    if position is None:
         return None
-    position = next((number for number, given in enumerate(by.inputs) if given is one), None)
-    names = [argument.arg for argument in method.args.args][1:]
-    if position is None or position >= len(names):
-        return None
-    for inner in ast.walk(method):
+    if position < len(node.args) and any(isinstance(argument, ast.Starred) for argument in node.args):
+        return _viewed(graph, node, label)
+    if position >= len(node.args):
+        names = [keyword.arg or "" for keyword in node.keywords]
+        position -= len(node.args)
+    if position >= len(names):
+        return _viewed(graph, node, label)
+    for inner in ast.walk(function):
         if not (isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute)):
             continue
         receiver = inner.func.value
         if not (isinstance(receiver, ast.Name) and receiver.id == names[position]):
             continue
         if inner.func.attr.endswith("_") and not inner.func.attr.endswith("__"):
-            return Refusal(f"the output of `{label}` is written to in place by `{method.name}`")
-        if inner.func.attr in ("view", "view_as"):
-            if len(inner.args) >= 4 or _named_shape(method, inner):
-                continue
+            return Refusal(f"the output of `{label}` is written to in place by `{function.name}`")
+        if _asks_for_strides(inner):
+            return _viewed(graph, node, label)
+        if inner.func.attr == "view" and not (len(inner.args) >= 4 or _named_shape(function, inner)):
             return _viewed(graph, node, label)
     return None
+
+
+def _callee(module: Module, graph: Graph, func: ast.expr) -> tuple[Function | None, int]:
+    """The function of the file that `func` names, and how many of its parameters a call does not give."""
+    if isinstance(func, ast.Name):
+        for inner in ast.walk(graph.function):
+            if isinstance(inner, Function) and inner is not graph.function and inner.name == func.id:
+                return inner, 0
+        binding = module.names.bindings.get(func.id)
+        if binding is not None and isinstance(binding.local, Function) and func.id not in graph.local:
+            return binding.local, 0
+        return None, 0
+    if graph.owner is None or not (isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name)):
+        return None, 0
+    if func.value.id != "self":
+        return None, 0
+    for member in (graph.owner, *graph.owner.ancestors):
+        method = member.methods.get(func.attr)
+        if method is not None:
+            static = any(isinstance(one, ast.Name) and one.id == "staticmethod" for one in method.decorator_list)
+            return method, 0 if static else 1
+    return None, 0
 
 
 def _named_shape(method: ast.FunctionDef | ast.AsyncFunctionDef, call: ast.Call) -> bool:

@@ -635,7 +635,7 @@ class _Builder:
 
     def _function(self, node: ast.Call, path: str, inputs: list[Value], keywords: dict[str, Value]) -> Value:
         everything = [*inputs, *keywords.values()]
-        if is_in_place_name(path) and path.startswith("torch."):
+        if (is_in_place_name(path) and path.startswith("torch.")) or _in_place_by_position(path, inputs):
             written = inputs[0].roots if inputs else self._alias(everything)
             self._write(written, node)
             value = self._value("call", node, everything, written)
@@ -750,6 +750,24 @@ class _Builder:
 def _in_place(keywords: dict[str, Value]) -> bool:
     flag = keywords.get("inplace")
     return flag is not None and flag.constant is not False
+
+
+_IN_PLACE_POSITION = {
+    "relu": 1, "relu6": 1, "selu": 1, "silu": 1, "mish": 1, "hardswish": 1, "hardsigmoid": 1, "leaky_relu": 2, "elu": 2,
+    "celu": 2, "hardtanh": 3, "threshold": 3, "rrelu": 4, "dropout": 3, "dropout1d": 3, "dropout2d": 3, "dropout3d": 3,
+    "alpha_dropout": 3, "feature_alpha_dropout": 3,
+}  # fmt: skip
+"""Where `inplace` stands among the arguments of `torch.nn.functional`, torch 2.13."""
+
+
+def _in_place_by_position(path: str, inputs: list[Value]) -> bool:
+    module, _, name = path.rpartition(".")
+    if module != "torch.nn.functional":
+        return False
+    if any(value.kind == "starred" for value in inputs):
+        return name in _IN_PLACE_POSITION
+    position = _IN_PLACE_POSITION.get(name)
+    return position is not None and len(inputs) > position and inputs[position].constant is not False
 
 
 def _constructed_in_place(constructor: ast.Call) -> bool:

@@ -57,6 +57,8 @@ class Facts:
     attributes: dict[str, list[Mention]] = field(default_factory=dict[str, list[Mention]])
     calls: dict[str, list[Called]] = field(default_factory=dict[str, list[Called]])
     """By the last component of what is called: `nn.init.zeros_(...)` under `zeros_`."""
+    loads: set[str] = field(default_factory=set[str])
+    """Names that are read without being called, and names that imports give another name."""
     strings: list[tuple[str, Function | None]] = field(default_factory=list[tuple[str, Function | None]])
     """String constants that are no docstrings, with the function around each."""
 
@@ -127,6 +129,14 @@ class Mentions:
             for statement in self._with(name):
                 yield from facts_of(statement).calls.get(name, ())
 
+    def used_uncalled(self, name: str) -> bool:
+        """Whether something called `name` is handed around, renamed or kept rather than called."""
+        return any(
+            name in facts_of(statement).loads
+            or any(not mention.is_call for mention in facts_of(statement).attributes.get(name, ()))
+            for statement in self._with(name)
+        )
+
     def strings_with(self, part: str) -> Iterator[tuple[str, Function | None]]:
         """Every string constant (docstrings aside) that contains `part`."""
         if self._asked is not None:
@@ -178,7 +188,11 @@ def _collect(top: ast.stmt, statement: Statement, facts: Facts) -> None:
                 facts.attributes.setdefault(node.attr, []).append(mention)
                 stack.append((node.value, inner))
             case ast.Name():
-                pass
+                if not (isinstance(context.parent, ast.Call) and context.parent.func is node):
+                    facts.loads.add(node.id)
+            case ast.alias():
+                if node.asname is not None and node.asname != node.name:
+                    facts.loads.add(node.name.rpartition(".")[2])
             case ast.Constant():
                 if isinstance(node.value, str) and not isinstance(context.parent, ast.Expr):
                     facts.strings.append((node.value, context.function))
