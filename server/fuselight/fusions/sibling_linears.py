@@ -6,8 +6,8 @@ names. One layer with their rows one below the other computes them in one matrix
 
 ## What it saves
 Kernel launches and reads of the input. On a CPU: three equal projections 1.02x to 1.18x forward, two that make a gate
-and an up projection 0.95x to 1.01x, which is nothing, twelve small heads 2.6x. Launch-bound code on a GPU gains more; it
-is not measured here. No memory is saved.
+and an up projection 0.95x to 1.01x, which is nothing, twelve small heads 2.6x. Launch-bound code on a GPU should gain
+more; that is not measured here. No memory is saved.
 
 ## Fix safety
 `checkpoint`: the function is the same, with the same gradients, row by row. The parameters of the parts become rows of
