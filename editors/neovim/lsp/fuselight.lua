@@ -1,6 +1,5 @@
 ---@brief
 ---
----
 --- fuselight finds layer sequences in PyTorch, Flax NNX and Keras model code that one existing, faster or leaner call
 --- can replace, and offers the rewrite as a code action.
 ---
