@@ -139,7 +139,9 @@ async def test_a_stale_action_is_refused(editor, only):
     assert (await editor.resolve(action)).edit is not None
 
 
-@pytest.mark.parametrize("data", [None, {}, {"uri": 3, "version": 1}, {"uri": "file:///project/model.py", "version": 1}])
+@pytest.mark.parametrize(
+    "data", [None, {}, {"uri": 3, "version": 1}, {"uri": "file:///project/model.py", "version": 1}]
+)
 async def test_a_made_up_action_is_refused(editor, data):
     await editor.start(resolve=True)
     editor.open(GATE)
