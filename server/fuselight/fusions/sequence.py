@@ -162,7 +162,7 @@ class Sequence(Fusion):
         path: str,
         refusal: Refusal | None,
     ) -> Iterator[Chain]:
-        local = local_names(scope.function)
+        local = local_names(scope.function, scope.statement)
         elements: list[tuple[str, ast.Call, str | None]] = []
         for key, node in _elements(literal, module, local):
             full = f"{path}.{key}" if path else key

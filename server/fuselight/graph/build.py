@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 
-from fuselight.graph.classes import ClassInfo, Layer, local_names, resolve
+from fuselight.graph.classes import ClassInfo, Layer, assigned_names, local_names, resolve
 from fuselight.graph.kinds import (
     CONTAINERS,
     FRESH_KINDS,
@@ -42,7 +42,7 @@ def build_graph(
 
     `enclosing` are the names that the functions around it bind.
     """
-    local = frozenset(local_names(function)) | enclosing
+    local = frozenset(local_names(function, statement)) | enclosing
     graph = Graph(function, owner, names, statement, local, scope)
     if statement.is_masked(function):
         graph.opaque = "a line of the function does not parse"
@@ -325,11 +325,11 @@ class _Builder:
         self.env = merged
 
     def _loop(self, node: ast.For | ast.AsyncFor | ast.While, target: ast.expr | None, iterated: Value | None) -> None:
-        assigned = _assigned_names(node.body)
+        assigned = assigned_names(node.body, self.graph.statement)
         if target is not None:
             assigned.update(bound_names(target))
         if isinstance(node, ast.While):
-            assigned.update(_assigned_names([ast.Expr(node.test)]))
+            assigned.update(assigned_names([ast.Expr(node.test)], self.graph.statement))
         # A name that the body assigns holds, at its start, what was there before or what the last turn left. That
         # may share memory with anything there was before the loop, but with nothing that this turn makes.
         before = self.env
@@ -383,7 +383,7 @@ class _Builder:
         # Even where every way leaves, what follows is read as if some way went on.
         self.env = before
         self._join([*ends] or [before, body])
-        for name in _assigned_names(node.body):
+        for name in assigned_names(node.body, self.graph.statement):
             if name in self.env:
                 self.env[name] = self._joined([self.env[name]])
         if node.finalbody:
@@ -801,19 +801,3 @@ def _argument_names(arguments: ast.arguments) -> Iterator[str]:
     for extra in (arguments.vararg, arguments.kwarg):
         if extra is not None:
             yield extra.arg
-
-
-def _assigned_names(body: Iterable[ast.stmt]) -> set[str]:
-    found: set[str] = set()
-    stack: list[ast.AST] = list(body)
-    while stack:
-        node = stack.pop()
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            found.add(node.id)
-        elif isinstance(node, Function | ast.ClassDef):
-            found.add(node.name)
-            continue
-        elif isinstance(node, ast.Lambda):
-            continue
-        stack.extend(ast.iter_child_nodes(node))
-    return found

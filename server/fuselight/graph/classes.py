@@ -244,10 +244,7 @@ def _classes(body: list[ast.stmt], top_level: bool) -> Iterator[tuple[ast.ClassD
         elif isinstance(node, Function):
             yield from _classes(node.body, False)
         else:
-            for name in ("body", "orelse", "finalbody"):
-                inner = getattr(node, name, None)
-                if isinstance(inner, list):
-                    yield from _classes(inner, False)  # pyright: ignore[reportUnknownArgumentType]
+            yield from _classes(inner_statements(node), False)
 
 
 def _calls_super_init(info: ClassInfo) -> bool:
@@ -255,37 +252,62 @@ def _calls_super_init(info: ClassInfo) -> bool:
     return any(isinstance(node, ast.Attribute) and node.attr == "__init__" for node in ast.walk(init))
 
 
-def local_names(function: Function) -> set[str]:
+def local_names(function: Function, statement: Statement) -> set[str]:
     """Every name that the function itself binds: parameters, assignments, loops, imports, nested definitions."""
     arguments = function.args
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     every += [extra for extra in (arguments.vararg, arguments.kwarg) if extra is not None]
-    found = {argument.arg for argument in every}
-    stack: list[ast.AST] = list(function.body)
+    return {argument.arg for argument in every} | assigned_names(function.body, statement)
+
+
+def assigned_names(body: list[ast.stmt], statement: Statement) -> set[str]:
+    """Every name that `body` binds or deletes, at any depth, in its own scope.
+
+    Only statements are walked, and expressions where the text of `statement` has a `:=` at all.
+    """
+    found: set[str] = set()
+    stack = list(body)
+    walrus = ":=" in statement.text
     while stack:
         node = stack.pop()
-        if isinstance(node, ast.Name):
-            if not isinstance(node.ctx, ast.Load):
-                found.add(node.id)
-            continue
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found.add(node.name)
-            continue
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            found.update((alias.asname or alias.name).partition(".")[0] for alias in node.names)
-            continue
-        if isinstance(node, ast.ExceptHandler) and node.name:
-            found.add(node.name)
-        if isinstance(node, ast.MatchAs | ast.MatchStar) and node.name:
-            found.add(node.name)
-        if isinstance(node, ast.MatchMapping) and node.rest:
-            found.add(node.rest)
-        for name in node._fields:
-            value = getattr(node, name)
-            if value.__class__ is list:
-                stack += [child for child in value if isinstance(child, ast.AST)]
-            elif isinstance(value, ast.AST):
-                stack.append(value)
+        match node:
+            case ast.Assign() | ast.Delete():
+                for target in node.targets:
+                    found.update(bound_names(target))
+            case ast.AnnAssign() | ast.AugAssign() | ast.For() | ast.AsyncFor():
+                found.update(bound_names(node.target))
+            case ast.With() | ast.AsyncWith():
+                for item in node.items:
+                    if item.optional_vars is not None:
+                        found.update(bound_names(item.optional_vars))
+            case ast.Import() | ast.ImportFrom():
+                found.update((alias.asname or alias.name).partition(".")[0] for alias in node.names)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                found.add(node.name)
+                continue
+            case ast.Match():
+                for inner in ast.walk(node):
+                    for name in (getattr(inner, "name", None), getattr(inner, "rest", None)):
+                        if isinstance(name, str):
+                            found.add(name)
+            case _:
+                pass
+        if walrus:
+            found.update(inner.target.id for inner in ast.walk(node) if isinstance(inner, ast.NamedExpr))
+        for handler in getattr(node, "handlers", ()):
+            if handler.name:
+                found.add(handler.name)
+        stack += inner_statements(node)
+    return found
+
+
+def inner_statements(node: ast.stmt) -> list[ast.stmt]:
+    """The statements directly inside a compound statement, of all its suites."""
+    found: list[ast.stmt] = []
+    for name in ("body", "orelse", "finalbody"):
+        found += getattr(node, name, ())
+    for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+        found += part.body
     return found
 
 
@@ -293,7 +315,7 @@ def _layers(init: Function, info: ClassInfo, names: Names) -> dict[str, Layer]:
     me = self_parameter(init)
     if me is None:
         return {}
-    local = local_names(init)
+    local = local_names(init, info.statement)
     found: dict[str, Layer] = {}
     again: set[str] = set()
 

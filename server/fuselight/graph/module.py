@@ -103,7 +103,7 @@ def _scopes(
         elif isinstance(node, Function):
             yield Scope(node, owner, statement, prefix + node.name, enclosing)
             if _holds_functions(node, statement):
-                inner = enclosing | local_names(node)
+                inner = enclosing | local_names(node, statement)
                 yield from _inside(node, statement, classes, f"{prefix}{node.name}.", inner)
         elif not prefix:
             loose.append(node)

@@ -134,7 +134,7 @@ class _Renderer:
         hidden: set[str] = set()
         if node is not None:
             for function in _functions_around(statement, node):
-                hidden |= local_names(function)
+                hidden |= local_names(function, statement)
         origins = {name: origin for name, origin in self.module.names.origins.items() if name not in hidden}
         taken = set(self.module.names.bindings) | hidden
         for need in self.needed:

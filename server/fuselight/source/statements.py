@@ -26,6 +26,8 @@ _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _DECORATOR = "@"
 _MOST_ATTEMPTS = 40
 """How often an open string or bracket is tried against what follows before it counts as half-typed."""
+_MOST_ATTEMPTS_WHILE_TYPING = 1
+"""The same once the file is open: then an open bracket is most likely one that is being typed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +121,17 @@ class StatementCache:
         self._statements: dict[str, Statement] = {}
         self._incomplete: set[str] = set()
         self._whole: dict[str, str] = {}
+        self._failed: dict[str, SyntaxError] = {}
         self._fresh = True
         self.parses = 0
+
+    def problems(self, text: str) -> list[SyntaxProblem]:
+        """What is no Python in `text`, a version of the file that need not become the next: nothing is forgotten."""
+        known, fresh = dict(self._statements), self._fresh
+        found = [part.statement.problem for part in self.split(text)]
+        self._statements = self._statements | known
+        self._fresh = fresh
+        return [problem for problem in found if problem is not None]
 
     def split(self, text: str) -> list[Placed]:
         """The top-level statements of `text`, in order. Together their texts are `text`, but for a byte-order mark."""
@@ -215,17 +226,24 @@ class StatementCache:
             closing = _what_closes(parsed, joined) or closing
             self._incomplete.add(joined)
             attempts += 1
-            if attempts == _MOST_ATTEMPTS:
+            if attempts == (_MOST_ATTEMPTS if self._fresh else _MOST_ATTEMPTS_WHILE_TYPING):
                 return None
         return None
 
     def _parse(self, piece: str) -> Statement | SyntaxError:
+        failed = self._failed.get(piece)
+        if failed is not None:
+            return failed
         try:
             return Statement(piece, self._tree(piece))
         except SyntaxError as error:
-            return error
+            failed = error.with_traceback(None)
         except (ValueError, RecursionError, MemoryError) as error:
-            return SyntaxError(str(error) or type(error).__name__, ("", 1, 1, ""))
+            failed = SyntaxError(str(error) or type(error).__name__, ("", 1, 1, ""))
+        if len(self._failed) > 256:
+            self._failed.clear()
+        self._failed[piece] = failed
+        return failed
 
     def _tree(self, piece: str) -> list[ast.stmt]:
         self.parses += 1
