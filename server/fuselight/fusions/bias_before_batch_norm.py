@@ -10,8 +10,8 @@ On a CPU the time of a training step does not change measurably (1.00x forward, 
 
 ## Fix safety
 `checkpoint`: the function is the same in training and in eval mode, with the same gradients for all other parameters;
-the parameter `<layer>.bias` goes. The edit registers a load hook that drops the bias from an old checkpoint and folds it
-into the running mean (`running_mean -= bias`), so that an old checkpoint loads with `strict=True` and gives the same
+the parameter `<layer>.bias` goes. The edit registers a load hook that drops the bias from an old checkpoint and folds
+it into the running mean (`running_mean -= bias`), so that an old checkpoint loads with `strict=True` and gives the same
 output in eval mode. `breaking` where the file's models load past `nn.Module.load_state_dict` (`from_pretrained`,
 safetensors loops, `torch.distributed.checkpoint`): there no load hook runs. The random numbers that the bias's
 initialisation drew are not drawn any more, so later layers start from others under the same seed. Optimiser state of an
@@ -70,7 +70,8 @@ class BiasBeforeBatchNorm(Sequence):
 
     def judge(self, module: Module, chain: Chain) -> Iterator[Match]:
         layer, norm = chain.links
-        assert layer.call is not None
+        if not _same_rank(layer.kind, norm.kind):
+            return
         bias = _bias(layer)
         if bias is False:
             return
@@ -87,10 +88,11 @@ class BiasBeforeBatchNorm(Sequence):
         if layer.kind in _LINEAR and not _is_two_dimensional(layer.value):
             note += "; for inputs of shape (N, features)"
         assert chain.anchor is not None
+        without = layer.logical(bias="False")
         yield Match(
             type(self), chain.scope, place, message, f"{title} ({safety.value}: {note})", safety, chain.places,
             (
-                SetArgument(layer.statement, layer.call, "bias", _BIAS_POSITION[layer.kind], "False", layer.logical(bias="False")),
+                SetArgument(layer.statement, layer.call, "bias", _BIAS_POSITION[layer.kind], "False", without),
                 AddFunction(chain.owner.statement, FoldBiasHook(_HOOK)),
                 Insert(
                     chain.owner.statement,
@@ -102,8 +104,7 @@ class BiasBeforeBatchNorm(Sequence):
         )  # fmt: skip
 
     def _refusal(self, module: Module, chain: Chain, bias: bool | None) -> Refusal | None:
-        layer, _ = chain.links
-        assert layer.call is not None
+        layer, norm = chain.links
         place = Place(layer.statement, layer.call)
         if bias is None:
             return Refusal(f"whether `{layer.label}` has a bias is decided by an expression", place)
@@ -111,6 +112,8 @@ class BiasBeforeBatchNorm(Sequence):
             return Refusal(
                 "the norm takes the second dimension of three for the channels, the linear layer the last", place
             )
+        if not _same_features(layer, norm):
+            return Refusal(f"`{norm.label}` is not seen to normalise the features of `{layer.label}`", place)
         return (
             provenance.bias_is_expected(module, layer.layer)
             or provenance.norm_is_frozen(module)
@@ -118,9 +121,39 @@ class BiasBeforeBatchNorm(Sequence):
         )
 
 
+def _same_rank(layer: str, norm: str) -> bool:
+    """Whether a norm's channels can be the layer's: `BatchNorm2d` behind `Conv2d`, `BatchNorm1d` behind `Linear`."""
+    if norm == "torch.nn.SyncBatchNorm":
+        return True
+    return norm[-2] == ("1" if layer in _LINEAR else layer[-2])
+
+
+def _same_features(layer: Link, norm: Link) -> bool:
+    """Whether the layer's output features are what the norm normalises.
+
+    A norm behind a convolution of its own rank cannot take anything else for the channels, but for `Conv1d` on an
+    input without a batch dimension. Behind a linear layer the source must say the same size twice.
+    """
+    made = _argument(layer, "out_features" if layer.kind in _LINEAR else "out_channels", 1)
+    normalised = _argument(norm, "num_features", 0)
+    if made is None or normalised is None:
+        return layer.kind not in _LINEAR
+    if isinstance(made, ast.Constant) and isinstance(normalised, ast.Constant):
+        return made.value == normalised.value
+    if ast.unparse(made) == ast.unparse(normalised):
+        return True
+    return layer.kind not in _LINEAR or _is_two_dimensional(layer.value)
+
+
+def _argument(link: Link, name: str, position: int) -> ast.expr | None:
+    for keyword in link.call.keywords:
+        if keyword.arg == name:
+            return keyword.value
+    return link.call.args[position] if len(link.call.args) > position else None
+
+
 def _bias(link: Link) -> bool | None:
     """Whether a layer has a bias; None where an expression decides."""
-    assert link.call is not None
     position = _BIAS_POSITION[link.kind]
     given: ast.expr | None = None
     if len(link.call.args) > position:

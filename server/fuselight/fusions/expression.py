@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
 
+from fuselight.fusions import provenance
 from fuselight.fusions.base import Fusion, Match, Refusal
 from fuselight.fusions.model import Safety
 from fuselight.fusions.plan import Action, Place, ReplaceExpression, ReplaceStatements
@@ -99,7 +100,8 @@ class Expression(Fusion):
         nodes = [_occurrence(root, found[part.variable or ""]) for part in target.inputs]
         first = ast.unparse(nodes[0]) if nodes and nodes[0] is not None else None
         refusal = _reference(module, scope, target.kind, root.node, first)
-        refusal = refusal or _one_place(graph, scope, root, inner, found)
+        refusal = refusal or _one_place(graph, scope, root, inner, found) or _layers_kept(module, scope, inner)
+        refusal = refusal or next((why for value in found.values() if (why := _not_floating(value, place))), None)
         if refusal is None and None in nodes:
             refusal = Refusal("its input is not at hand where the result is used", place)
         inputs = [statement.source(node) for node in nodes if node is not None]
@@ -178,16 +180,64 @@ def _one_place(graph: Graph, scope: Scope, root: Value, inner: list[Value], foun
             return Refusal(f"`{statement.source(value.node)[:60]}` is used again", at)
         if value.block is not root.block:
             return Refusal("its parts are computed in different branches or loops", at)
-        if value.statement is not root.statement and value.binding is None:
+        if value.statement is not root.statement and (not scope.name or value.binding is None):
             return Refusal(f"`{statement.source(value.node)[:60]}` is not in a variable of its own", at)
+        if value.binding is not None and not statement.stands_alone(value.binding):
+            return Refusal("it shares its line with another statement", at)
         first = min(first, value.order)
     if not all(value.statement is root.statement for value in inner) and not root.block.is_suite:
         return Refusal("its parts are computed in different branches or loops", Place(statement, root.node))
+    if graph.exits_between(first, root.order):
+        return Refusal("the function may leave, or torch be switched over, in between", Place(statement, root.node))
     for value in found.values():
         write = graph.written_between(value, first, root.order)
         if write is not None:
             at = write.node if isinstance(write.node, ast.expr | ast.stmt) else root.node
             return Refusal("its input may be changed in between", Place(statement, at))
+    return None
+
+
+def _layers_kept(module: Module, scope: Scope, inner: list[Value]) -> Refusal | None:
+    """A layer whose call goes must be what its constructor says, wherever the file may reach it."""
+    for value in inner:
+        if value.layer is None or scope.owner is None:
+            continue
+        refusal = (
+            provenance.known_class(scope.owner)
+            or provenance.touched(module, scope.owner, value.layer, None)
+            or provenance.named_in_strings(module, (value.layer.attribute,))
+            or provenance.found_by_computed_name(module, scope.owner)
+            or provenance.hooked(module, frozenset({value.layer.attribute}))
+        )
+        if refusal is not None:
+            return refusal
+    return None
+
+
+_NOT_FLOATING = frozenset(
+    "torch.arange torch.randint torch.argmax torch.argmin torch.bincount torch.nonzero torch.view_as_complex"
+    " torch.complex torch.polar torch.searchsorted torch.bucketize torch.randperm argmax argmin one_hot".split()
+)
+
+
+def _not_floating(value: Value, place: Place) -> Refusal | None:
+    """Whether the source shows an input to be of integers or complex numbers, which the one call may not take."""
+    source: Value | None = value
+    while source is not None:
+        dtype = source.keywords.get("dtype")
+        named = dtype.path if dtype is not None else None
+        integral = named is not None and named.rpartition(".")[2].startswith(("int", "uint", "complex", "long", "bool"))
+        last = source.kind.rpartition(" ")[2]
+        if (
+            integral
+            or source.kind in _NOT_FLOATING
+            or last in ("long", "int", "bool", "short", "argmax")
+            or (source.kind.startswith("torch.fft."))
+        ):
+            return Refusal("its input is of integers or complex numbers", place)
+        source = (
+            source.inputs[0] if source.inputs and source.kind.startswith(("method ", "getitem", "unpack")) else None
+        )
     return None
 
 
@@ -234,9 +284,9 @@ def _reference(module: Module, scope: Scope, kind: str, root: ast.expr, operand:
     for branch in ast.walk(scope.function):
         if isinstance(branch, ast.If | ast.IfExp) and not (branch in _around(scope, root) and _arms(branch) == 1):
             for node in ast.walk(branch):
-                if isinstance(node, ast.Call) and _names_kind(module, node.func, kind) and node.args:
-                    if ast.unparse(node.args[0]) == operand:
-                        return Refusal("the call itself stands in another branch", Place(scope.statement, node))
+                called = isinstance(node, ast.Call) and _names_kind(module, node.func, kind) and node.args
+                if called and isinstance(node, ast.Call) and ast.unparse(node.args[0]) == operand:
+                    return Refusal("the call itself stands in another branch", Place(scope.statement, node))
     return None
 
 

@@ -11,7 +11,7 @@ import re
 from fuselight.fusions.base import Refusal
 from fuselight.fusions.plan import Place
 from fuselight.graph.classes import PRETRAINED_BASES, ClassInfo, Layer, resolve
-from fuselight.graph.mentions import Called, Mention, facts_of
+from fuselight.graph.mentions import Called, Function, Mention, facts_of
 from fuselight.graph.module import Module
 from fuselight.source.names import dotted
 
@@ -23,6 +23,12 @@ _NAME_WALKS = (
     "get_parameter", "get_submodule", "register_parameter",
 )  # fmt: skip
 _CHILD_WALKS = ("children", "named_children", "add_module", "register_module")
+
+_HOOKS = (
+    "register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook",
+    "register_full_backward_pre_hook", "register_backward_hook", "register_module_forward_hook",
+    "register_module_forward_pre_hook", "register_module_full_backward_hook",
+)  # fmt: skip
 
 _FAN_INITS = (
     "xavier_uniform_", "xavier_normal_", "xavier_uniform", "xavier_normal", "kaiming_uniform_", "kaiming_normal_",
@@ -140,7 +146,8 @@ def found_by_computed_name(module: Module, owner: ClassInfo) -> Refusal | None:
         if path is None or not _is_plain_data(path):
             return Refusal("`vars` is used, which holds every attribute", Place(called.statement, called.node))
     for called in module.mentions.calls_of(*_CHILD_WALKS):
-        if called.owner in family and _receiver(called) == "self":
+        elsewhere = _receiver(called) in ("self", "super") and called.owner not in family
+        if called.owner is None or not elsewhere:
             return Refusal(
                 f"`{ast.unparse(called.node)[:60]}` walks the layers of `{owner.name}`",
                 Place(called.statement, called.node),
@@ -150,6 +157,16 @@ def found_by_computed_name(module: Module, owner: ClassInfo) -> Refusal | None:
     for mention in module.mentions.of_attribute("__dict__"):
         if mention.owner is None or mention.owner in family:
             return Refusal("`__dict__` is used, which holds every attribute", Place(mention.statement, mention.node))
+    return None
+
+
+def hooked(module: Module, names: frozenset[str]) -> Refusal | None:
+    """Nobody may see a layer's input or output through a forward or backward hook."""
+    for called in module.mentions.calls_of(*_HOOKS):
+        receiver = _receiver(called)
+        last = receiver.rpartition(".")[2] if receiver is not None and "." in receiver else None
+        if last is None or last in names:
+            return Refusal(f"`{ast.unparse(called.node.func)[:60]}` may hook it", Place(called.statement, called.node))
     return None
 
 
@@ -163,9 +180,11 @@ def depends_on_shape(module: Module, owner: ClassInfo, attributes: frozenset[str
         if target is None:
             continue
         path = dotted(target)
-        if path is not None and path.startswith("self.") and called.owner is not None:
-            if path.split(".")[1] not in attributes or called.owner not in {m.node for m in owner.family}:
-                continue
+        of_self = path is not None and path.startswith("self.") and called.owner is not None
+        if path is not None and of_self and path.split(".")[1] not in attributes:
+            continue
+        if of_self and called.owner not in {member.node for member in owner.family}:
+            continue
         if _only_for_other_types(module, called, "torch.nn.Linear"):
             continue
         return Refusal(
@@ -185,10 +204,9 @@ def bias_is_expected(module: Module, layer: Layer) -> Refusal | None:
     for mention in module.mentions.of_attribute("bias"):
         receiver = mention.node.value
         path = dotted(receiver)
-        if path is not None and path.startswith("self."):
-            # `self.bias` itself is no attribute of a layer; `self.fc.bias` is one of that layer.
-            if path.split(".")[1] != layer.attribute.partition(".")[0]:
-                continue
+        # `self.bias` itself is no attribute of a layer; `self.fc.bias` is one of that layer.
+        if path is not None and path.startswith("self.") and path.split(".")[1] != layer.attribute:
+            continue
         if path == "self" or (path is not None and _is_plain_data(path)):
             continue
         if mention.owner is not None or _is_imported(module, receiver):
@@ -205,14 +223,38 @@ def bias_is_expected(module: Module, layer: Layer) -> Refusal | None:
 
 def norm_is_frozen(module: Module) -> Refusal | None:
     """Where the file puts batch norms into eval mode to train, a bias before them is a parameter that trains."""
-    for called in module.mentions.calls_of("eval"):
-        tests = [ast.unparse(node.test) for node in called.around if isinstance(node, ast.If)]
-        if any("BatchNorm" in test or "_BatchNorm" in test or "bn" in test.lower().split(".") for test in tests):
+    for called in module.mentions.calls_of("eval", "train"):
+        name = called.node.func.attr if isinstance(called.node.func, ast.Attribute) else ""
+        if name == "train" and not _is_false(called.node):
+            continue
+        if called.function is not None and _freezes(called.function, name == "eval"):
             return Refusal(
-                "the file puts batch norms into eval mode (frozen statistics), where the bias does act",
+                "the file trains with batch norms in eval mode (frozen statistics), where the bias does act",
                 Place(called.statement, called.node),
             )
+    for mention in module.mentions.of_attribute("training"):
+        if isinstance(mention.node.ctx, ast.Store):
+            return Refusal("`training` is set by hand", Place(mention.statement, mention.node))
     return None
+
+
+def _is_false(call: ast.Call) -> bool:
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return any(not (isinstance(one, ast.Constant) and one.value is True) for one in given)
+
+
+def _freezes(function: Function, evaluates: bool) -> bool:
+    """Whether a function that puts something into eval mode picks batch norms, or goes on to train."""
+    called = {
+        node.func.attr
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    named = {node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)}
+    named |= {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+    if any("BatchNorm" in name for name in named):
+        return True
+    return evaluates and bool(called & {"backward", "step"}) and "train" not in called
 
 
 def loads_past_hooks(module: Module, owner: ClassInfo) -> str | None:
@@ -229,6 +271,10 @@ def loads_past_hooks(module: Module, owner: ClassInfo) -> str | None:
             return "the file reads safetensors itself, which runs no load hooks"
         if origin.startswith("torch.distributed.checkpoint"):
             return "`torch.distributed.checkpoint` runs no load hooks"
+    for called in module.mentions.calls_of("state_dict"):
+        receiver = (_receiver(called) or "").lower()
+        if not any(part in receiver for part in ("optim", "sched", "scaler", "opt")) and not _only_kept(called):
+            return "the file reads state dicts key by key, past load hooks"
     for called in module.mentions.calls_of("copy_"):
         texts = [
             one for one in module.mentions.calls_of("named_parameters", "state_dict") if one.function is called.function
@@ -236,6 +282,40 @@ def loads_past_hooks(module: Module, owner: ClassInfo) -> str | None:
         if called.function is not None and texts:
             return "the file copies parameters by name, which runs no load hooks"
     return None
+
+
+def _only_kept(called: Called) -> bool:
+    """Whether a `model.state_dict()` is saved, copied or loaded as a whole."""
+    top = called.around[-1] if called.around else None
+    for node in ast.walk(top) if top is not None else ():
+        match node:
+            case ast.Call(func=func) if called.node in node.args:
+                last = func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "")
+                return last in ("save", "load_state_dict", "deepcopy", "len", "print", "dump")
+            case ast.Dict() if called.node in node.values:
+                return True
+            case ast.Return() if node.value is called.node:
+                return True
+            case ast.Assign(targets=[ast.Name(id=name)]) if node.value is called.node and called.function is not None:
+                return not _taken_apart(called.function, name)
+            case _:
+                pass
+    return False
+
+
+def _taken_apart(function: Function, name: str) -> bool:
+    """Whether a dict that `name` holds is subscripted, searched, iterated or updated."""
+    for node in ast.walk(function):
+        match node:
+            case ast.Subscript(value=ast.Name(id=found)) | ast.For(iter=ast.Name(id=found)) if found == name:
+                return True
+            case ast.Attribute(value=ast.Name(id=found)) | ast.comprehension(iter=ast.Name(id=found)) if found == name:
+                return True
+            case ast.Compare(comparators=[ast.Name(id=found)]) if found == name:
+                return True
+            case _:
+                pass
+    return False
 
 
 def _place(owner: ClassInfo) -> Place:
@@ -328,6 +408,10 @@ def _guards_bias(mention: Mention, found: Called) -> bool:
                 return True
         if isinstance(outer, ast.BoolOp):
             return True
+        if isinstance(outer, ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp):
+            tests = " ".join(ast.unparse(test) for part in outer.generators for test in part.ifs)
+            if wanted in tests or f"getattr({receiver}, 'bias'" in tests:
+                return True
         if isinstance(outer, ast.Compare) and any(isinstance(op, ast.Is | ast.IsNot) for op in outer.ops):
             return True
     return False
@@ -345,7 +429,7 @@ def _only_for_other_types(module: Module, found: Called, kind: str) -> bool:
 
 
 def _instance_types(test: ast.expr, module: Module) -> set[str | None] | None:
-    """The types of `isinstance(m, (A, B))`, alone, in an `and`, or in an `or` of such tests; None for any other test."""
+    """The types of `isinstance(m, (A, B))`, alone or in `and` and `or` of such tests; None for any other test."""
     if isinstance(test, ast.BoolOp):
         parts = [_instance_types(value, module) for value in test.values]
         if isinstance(test.op, ast.And):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,9 +11,10 @@ from fuselight.fusions import provenance
 from fuselight.fusions.base import Fusion, Match, Refusal
 from fuselight.fusions.plan import Place
 from fuselight.graph.classes import ClassInfo, Layer, local_names, resolve
-from fuselight.graph.mentions import self_parameter
+from fuselight.graph.mentions import self_parameter, words_of
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.values import Consumption, Value
+from fuselight.source.names import dotted
 from fuselight.source.statements import Statement
 from fuselight_emitter.ir import LogicalNode
 
@@ -59,6 +60,7 @@ class Chain:
     """The class in whose `__init__` they are made."""
     places: tuple[Place, ...]
     refusal: Refusal | None
+    """Why the layers are not a chain of which only the ends can be seen."""
     anchor: ast.stmt | None
     """The statement behind which something about the chain can be registered."""
 
@@ -133,8 +135,13 @@ class Sequence(Fusion):
             refusal = Refusal("the layers are made in different classes")
         if refusal is None and self_parameter(links[0].layer.init) != "self":
             refusal = Refusal("`__init__` does not call its instance `self`")
+        refusal = refusal or _named(module, links)
         places = tuple(Place(scope.statement, value.node) for value in values if value.node is not None)
         anchor = _last([link.layer.assignment for link in links], links[0].layer.block)
+        if not maker.statement.stands_alone(anchor):
+            refusal = refusal or Refusal(
+                "the layers share a line with another statement", Place(maker.statement, anchor)
+            )
         return Chain(tuple(links), scope.name, maker, places, refusal, anchor)
 
     # -- elements of a literal
@@ -149,7 +156,7 @@ class Sequence(Fusion):
                 call = _super_init(statement)
                 if call is not None:
                     whole = Layer("self", call, _SEQUENTIAL, owner, init, statement, init.body)
-                    refusal = _seen_inside(owner)
+                    refusal = _seen_inside(owner) or _seen_outside(module, owner)
                     yield from self._in_literal(module, scope, owner, whole, call, "", refusal)
 
     def _in_literal(
@@ -163,18 +170,21 @@ class Sequence(Fusion):
         refusal: Refusal | None,
     ) -> Iterator[Chain]:
         local = local_names(scope.function, scope.statement)
-        elements: list[tuple[str, ast.Call, str | None]] = []
+        local |= owner.hidden
+        elements: list[Link | None] = []
         for key, node in _elements(literal, module, local):
             full = f"{path}.{key}" if path else key
-            kind = resolve(node.func, module.names, local)
-            elements.append((full, node, kind))
-            if kind == _SEQUENTIAL:
+            kind = resolve(node.func, module.names, local) if node is not None else None
+            elements.append(Link(kind, layer, node, full) if kind is not None and node is not None else None)
+            if kind == _SEQUENTIAL and node is not None:
                 yield from self._in_literal(module, scope, owner, layer, node, full, refusal)
         length = len(self.kinds)
         for at in range(len(elements) - length + 1):
             run = elements[at : at + length]
-            if all(kind in kinds for (_, _, kind), kinds in zip(run, self.kinds, strict=True)):
-                links = tuple(Link(kind or "", layer, node, full) for full, node, kind in run)
+            links = tuple(
+                link for link, kinds in zip(run, self.kinds, strict=True) if link is not None and link.kind in kinds
+            )
+            if len(links) == length:
                 why = refusal or self._literal_refusal(module, scope, owner, layer, links)
                 places = tuple(Place(layer.statement, link.call) for link in links[1:])
                 yield Chain(links, scope.name, owner, places, why, layer.assignment)
@@ -196,7 +206,17 @@ class Sequence(Fusion):
             refusal = refusal or provenance.touched(module, owner, layer, None)
         if refusal is None and self_parameter(scope.function) != "self":
             refusal = Refusal("`__init__` does not call its instance `self`")
-        return refusal or provenance.found_by_computed_name(module, owner)
+        if not layer.statement.stands_alone(layer.assignment):
+            refusal = refusal or Refusal(
+                "the layers share a line with another statement", Place(layer.statement, layer.assignment)
+            )
+        return refusal or _named(module, links) or provenance.found_by_computed_name(module, owner)
+
+
+def _named(module: Module, links: Iterable[Link]) -> Refusal | None:
+    """No string or hook may reach a layer whose output will differ."""
+    attributes = tuple(link.layer.attribute for link in links if link.layer.attribute != "self")
+    return provenance.named_in_strings(module, attributes) or provenance.hooked(module, frozenset(attributes))
 
 
 def call_metadata(statement: Statement, call: ast.Call) -> dict[str, str]:
@@ -238,28 +258,33 @@ def _last(statements: list[ast.stmt], block: list[ast.stmt]) -> ast.stmt:
     return inside[-1] if inside else statements[0]
 
 
-def _elements(literal: ast.Call, module: Module, local: set[str]) -> Iterator[tuple[str, ast.Call]]:
-    """The elements of `nn.Sequential(...)` that are calls, with their keys, as far as the keys are known."""
+def _elements(literal: ast.Call, module: Module, local: set[str]) -> Iterator[tuple[str, ast.Call | None]]:
+    """The elements of `nn.Sequential(...)` with their keys, as far as the keys are known; None for what is no call."""
     if literal.keywords:
         return
     if len(literal.args) == 1 and isinstance(literal.args[0], ast.Call):
         inner = literal.args[0]
         if resolve(inner.func, module.names, local) == "collections.OrderedDict":
-            if len(inner.args) == 1 and isinstance(inner.args[0], ast.List | ast.Tuple):
-                for pair in inner.args[0].elts:
-                    match pair:
-                        case ast.Tuple(elts=[ast.Constant(value=str() as key), ast.Call() as call]):
-                            yield key, call
-                        case ast.Tuple(elts=[ast.Constant(value=str()), _]):
-                            continue
-                        case _:
-                            return
+            yield from _pairs(inner)
             return
     for number, argument in enumerate(literal.args):
         if isinstance(argument, ast.Starred):
             return
-        if isinstance(argument, ast.Call):
-            yield str(number), argument
+        yield str(number), argument if isinstance(argument, ast.Call) else None
+
+
+def _pairs(ordered: ast.Call) -> Iterator[tuple[str, ast.Call | None]]:
+    """The elements of `OrderedDict([("conv", nn.Conv2d(...)), ...])`; none where a key is unknown or given twice."""
+    if len(ordered.args) != 1 or ordered.keywords or not isinstance(ordered.args[0], ast.List | ast.Tuple):
+        return
+    found: dict[str, ast.Call | None] = {}
+    for pair in ordered.args[0].elts:
+        match pair:
+            case ast.Tuple(elts=[ast.Constant(value=str() as key), value]) if key not in found:
+                found[key] = value if isinstance(value, ast.Call) else None
+            case _:
+                return
+    yield from found.items()
 
 
 def _super_init(statement: ast.stmt) -> ast.Call | None:
@@ -288,4 +313,27 @@ def _seen_inside(owner: ClassInfo) -> Refusal | None:
                     return Refusal(f"`{member.name}` reaches into itself", Place(member.statement, node))
         if member is not owner and "forward" in member.methods:
             return Refusal(f"`{member.name}` has a forward of its own over the same layers")
+    return None
+
+
+def _seen_outside(module: Module, owner: ClassInfo) -> Refusal | None:
+    """Nobody in the file may index, slice or iterate an instance of a `nn.Sequential` subclass."""
+    holders: set[str] = set()
+    for called in module.mentions.calls_of(*(member.name for member in owner.family)):
+        for node in ast.walk(called.around[-1]) if called.around else ():
+            if isinstance(node, ast.Assign) and node.value is called.node:
+                holders.update(path.rpartition(".")[2] for path in map(dotted, node.targets) if path is not None)
+    for statement in module.statements:
+        if not any(holder in words_of(statement) for holder in holders):
+            continue
+        for top in statement.body:
+            for node in ast.walk(top):
+                seen: ast.expr | None = None
+                if isinstance(node, ast.Subscript | ast.Starred):
+                    seen = node.value
+                elif isinstance(node, ast.For | ast.comprehension):
+                    seen = node.iter
+                path = dotted(seen) if seen is not None else None
+                if seen is not None and path is not None and path.rpartition(".")[2] in holders:
+                    return Refusal(f"`{path}` is taken apart", Place(statement, seen))
     return None

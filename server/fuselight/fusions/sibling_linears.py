@@ -63,11 +63,10 @@ from fuselight.fusions.plan import (
     Unpack,
 )
 from fuselight.fusions.views import needs_contiguous
-from fuselight.graph.classes import ClassInfo, Layer
+from fuselight.graph.classes import ClassInfo, Layer, local_names
 from fuselight.graph.mentions import self_parameter
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.values import Graph, Value
-from fuselight.source.statements import Statement
 from fuselight_emitter.ir import LogicalNode
 
 _LINEAR = "torch.nn.Linear"
@@ -121,7 +120,7 @@ class SiblingLinears(Fusion):
         parts: list[_Part] = []
         reasons: list[Refusal] = []
         for value in values:
-            part = _part(module, graph, owner, value)
+            part = _part(module, scope, graph, owner, value)
             if isinstance(part, Refusal):
                 reasons.append(part)
             else:
@@ -193,7 +192,7 @@ def _input(value: Value) -> Value | None:
     return given[0]
 
 
-def _part(module: Module, graph: Graph, owner: ClassInfo, value: Value) -> _Part | Refusal:
+def _part(module: Module, scope: Scope, graph: Graph, owner: ClassInfo, value: Value) -> _Part | Refusal:
     layer = value.layer
     assert layer is not None
     assert isinstance(value.node, ast.Call)
@@ -201,7 +200,7 @@ def _part(module: Module, graph: Graph, owner: ClassInfo, value: Value) -> _Part
         provenance.plain_layer(layer, frozenset({_LINEAR}), "a plain `nn.Linear`")
         or provenance.touched(module, owner, layer, value.node)
         or provenance.named_in_strings(module, (layer.attribute,))
-        or needs_contiguous(module, graph, value, _out_features(layer))
+        or needs_contiguous(module, scope, graph, value, _out_features(layer))
     )
     if refusal is not None:
         return refusal
@@ -261,6 +260,7 @@ def _refusal(module: Module, scope: Scope, graph: Graph, owner: ClassInfo, parts
     return (
         provenance.known_class(owner)
         or provenance.found_by_computed_name(module, owner)
+        or provenance.hooked(module, names)
         or provenance.depends_on_shape(module, owner, names)
         or _unlike(parts)
         or _made_apart(parts)
@@ -300,7 +300,7 @@ def _made_apart(parts: list[_Part]) -> Refusal | None:
         layer = part.layer
         if layer.owner is not first.owner or layer.block is not first.block:
             return Refusal("the layers are made in different places", _constructor(layer))
-        if not stands_alone(statement, layer.assignment):
+        if not statement.stands_alone(layer.assignment):
             return Refusal(f"`{part.name}` shares its line with another statement", _constructor(layer))
     block = first.block
     assigned = [part.layer.assignment for part in parts]
@@ -342,7 +342,7 @@ def _called_apart(scope: Scope, graph: Graph, parts: list[_Part]) -> Refusal | N
     for value in ordered:
         if not isinstance(value.statement, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.Expr | ast.Return):
             return Refusal("they are called in the head of a compound statement", at)
-        if not stands_alone(statement, value.statement):
+        if not statement.stands_alone(value.statement):
             return Refusal("a call shares its line with another statement", at)
     source = _input(first)
     assert source is not None
@@ -384,7 +384,9 @@ def _made(
         attribute = _free_attribute(module, maker, f"{merged}_sizes")
         sizes = f"self.{attribute}"
         made.append(Attribute(attribute, f"[{', '.join(sources)}]"))
-        total = f"sum({sizes})"
+        total = (
+            f"sum({sizes})" if _is_builtin_sum(module, parts[0]) else " + ".join(f"({source})" for source in sources)
+        )
     first = parts[0]
     given = first.layer.constructor
     assert given is not None
@@ -395,6 +397,13 @@ def _made(
             metadata[f"arg_{number}" if number < len(given.args) else name] = text
     made.append(Init(LogicalNode(merged, _LINEAR, metadata)))
     return tuple(made), sizes
+
+
+def _is_builtin_sum(module: Module, part: _Part) -> bool:
+    """Whether `sum` is Python's own where the layers are made."""
+    layer = part.layer
+    hidden = local_names(layer.init, layer.statement) | layer.owner.hidden
+    return "sum" not in hidden and "sum" not in module.names.bindings and not module.names.stars
 
 
 def _calls(
@@ -477,16 +486,6 @@ def _fresh(name: str, taken: set[str]) -> str:
         number += 1
         candidate = f"{name}_out" if number == 2 else f"{name}_out{number - 1}"
     return candidate
-
-
-def stands_alone(statement: Statement, node: ast.stmt) -> bool:
-    """Whether a statement has its lines for itself, but for a comment behind it."""
-    span = statement.span(node)
-    lines = statement.lines
-    before = statement.text[lines.starts[lines.line_of(span.start)] : span.start]
-    last = lines.line_of(max(span.end - 1, span.start))
-    after = statement.text[span.end : lines.starts[last] + len(lines.line_body(last))].strip()
-    return not before.strip() and (not after or after.startswith("#"))
 
 
 def merged_name(names: list[str]) -> str:

@@ -1,144 +1,276 @@
-"""Would a value's consumers notice that it is a slice of a larger tensor? A split yields views of one memory."""
+"""Would a value's consumers notice that it is a slice of a larger tensor? A split yields views of one memory.
+
+Two things differ. A slice along the last dimension is not contiguous: it can be viewed with that dimension split
+(`view(B, T, heads, -1)`), but not with it merged into the ones before (`view(B, -1)`). And autograd lets nobody write
+in place to an output of a split. So a value is followed wherever it goes in the file, under every name and view of it.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
-from typing import TypeGuard
+import re
+from collections.abc import Iterator
 
 from fuselight.fusions.base import Refusal
 from fuselight.fusions.plan import Place
+from fuselight.graph.classes import ClassInfo
 from fuselight.graph.mentions import Function
-from fuselight.graph.module import Module
+from fuselight.graph.module import Module, Scope
 from fuselight.graph.values import Consumption, Graph, Value
 
-_SAME_MEMORY = (
-    "torch.nn.Identity",
-    "dropout",
-    "method to",
-    "method float",
-    "method half",
-    "method type",
-    "method type_as",
-    "joined",
-)
+_SAME_SHAPE = frozenset(
+    "torch.nn.Identity dropout joined container unpacked starred torch.clone torch.utils.checkpoint.checkpoint".split()
+) | {"method to", "method float", "method half", "method type", "method type_as", "method bfloat16", "method double"}
+"""Kinds whose result may be the value itself."""
 
+_OWN_MEMORY = frozenset({"method contiguous", "contiguous", "method clone", "clone", "method repeat", "repeat"})
+"""Kinds whose result is contiguous, or memory of its own in the order of its dimensions."""
 
-_NEEDS_STRIDES = ("torch.view_as_complex", "torch.as_strided")
+_NEEDS_STRIDES = frozenset({"torch.view_as_complex", "torch.view_as_real", "torch.as_strided"})
 _STRIDES = frozenset(
-    "view_as as_strided stride is_contiguous storage_offset data_ptr storage untyped_storage set_".split()
+    "view_as as_strided stride is_contiguous storage_offset data_ptr storage untyped_storage set_ resize_".split()
 )
+_IN_PLACE_METHOD = re.compile(r"[a-z]\w*[a-z0-9]_")
+_DEEPEST = 3
 
 
-def needs_contiguous(module: Module, graph: Graph, value: Value, width: ast.expr | None) -> Refusal | None:
-    """Why `value`, the output of a linear layer of `width` features, must stay a tensor of its own.
-
-    A slice along the last dimension can be viewed with that dimension split (`view(B, T, heads, -1)`), but not with it
-    merged into the ones before (`view(B, -1)`); and autograd lets nobody write in place to an output of a split.
-    """
-    statement = graph.statement
+def needs_contiguous(
+    module: Module, scope: Scope, graph: Graph, value: Value, width: ast.expr | None
+) -> Refusal | None:
+    """Why `value`, the output of a linear layer of `width` features, must stay a tensor of its own."""
     label = value.layer.attribute if value.layer is not None else "it"
-    for write in graph.writes:
-        if write.sure and write.roots & value.roots:
-            at = write.node if isinstance(write.node, ast.expr | ast.stmt) else None
-            return Refusal(
-                f"the output of `{label}` is written to in place", Place(statement, at) if at is not None else None
-            )
     text = ast.unparse(width) if width is not None else ""
-    seen: set[int] = set()
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if one.order in seen:
-            continue
-        seen.add(one.order)
-        for use in one.uses:
-            by = use.by
-            if use.how is Consumption.METADATA and _asks_for_strides(use.node):
-                return _viewed(graph, use.node, label)
-            if use.how is Consumption.CAPTURED or (by is None and use.how is Consumption.INPUT):
-                refusal = _captured(graph, use.node, label)
-                if refusal is not None:
-                    return refusal
-            if by is None or by.order == one.order:
+    return _Follow(module, label, text).follow(scope, graph, value, 0)
+
+
+class _Follow:
+    def __init__(self, module: Module, label: str, width: str) -> None:
+        self.module = module
+        self.label = label
+        self.width = width
+        self.seen: set[tuple[str, int]] = set()
+
+    def follow(self, scope: Scope, graph: Graph, value: Value, depth: int) -> Refusal | None:
+        """Follow `value` through the function of `graph`; `depth` counts the calls on the way."""
+        key = (scope.name, value.order)
+        if key in self.seen:
+            return None
+        self.seen.add(key)
+        for write in graph.writes:
+            # Its own number: not the memory that all parameters may share.
+            if write.sure and value.order in write.roots:
+                return self._written(graph, write.node)
+        visited: set[int] = set()
+        waiting = [(value, True)]
+        while waiting:
+            one, whole = waiting.pop()
+            if one.order in visited:
                 continue
-            if by.kind == "container" or by.kind in _SAME_MEMORY or "Dropout" in by.kind:
-                waiting.append(by)
-            elif by.kind in _NEEDS_STRIDES or (isinstance(by.node, ast.Call) and _asks_for_strides(by.node)):
-                return _viewed(graph, by.node, label)
-            elif by.kind == "method view" and by.inputs[0] is one:
-                if not _keeps_last(by, text):
-                    return _viewed(graph, by.node, label)
-            elif by.kind == "call" and by.node is not None:
-                refusal = _own_function(module, graph, by, one, label)
-                if refusal is not None:
-                    return refusal
-    return None
+            visited.add(one.order)
+            for use in one.uses:
+                if use.how is Consumption.METADATA and self._asks_for_strides(use.node):
+                    return self._viewed(graph, use.node)
+                if use.how in (Consumption.RETURNED, Consumption.STORED):
+                    refusal = self._given_away(scope, use.how)
+                    if refusal is not None:
+                        return refusal
+                if use.how is Consumption.CAPTURED or (use.by is None and use.how is Consumption.INPUT):
+                    refusal = self._captured(graph, use.node)
+                    if refusal is not None:
+                        return refusal
+                by = use.by
+                if by is None or by.order == one.order:
+                    continue
+                if by.kind == "call" or by.kind == "instance":
+                    refusal = self._called(scope, graph, by, one, depth)
+                    if refusal is not None:
+                        return refusal
+                    continue
+                if by.kind in _NEEDS_STRIDES or self._asks_for_strides(by.node):
+                    return self._viewed(graph, by.node)
+                if by.kind in _OWN_MEMORY or value.order not in by.roots:
+                    continue
+                if by.kind == "method view" and by.inputs[0] is one:
+                    if not whole or not self._keeps_last(by):
+                        return self._viewed(graph, by.node)
+                    waiting.append((by, False))
+                    continue
+                same = (
+                    by.kind in _SAME_SHAPE or "Dropout" in by.kind or (by.kind == "unpack" and one.kind == "container")
+                )
+                waiting.append((by, whole and same))
+        return None
+
+    # -- refusals
+
+    def _viewed(self, graph: Graph, node: ast.AST | None) -> Refusal:
+        at = Place(graph.statement, node) if isinstance(node, ast.expr | ast.stmt) else None
+        return Refusal(f"the output of `{self.label}` is viewed in a way that may need contiguous memory", at)
+
+    def _written(self, graph: Graph, node: ast.AST | None) -> Refusal:
+        at = Place(graph.statement, node) if isinstance(node, ast.expr | ast.stmt) else None
+        return Refusal(f"the output of `{self.label}` is written to in place", at)
+
+    @staticmethod
+    def _asks_for_strides(node: ast.AST | None) -> bool:
+        """Whether a call sees how its tensor lies in memory."""
+        return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _STRIDES
+
+    # -- views
+
+    def _keeps_last(self, view: Value) -> bool:
+        """Whether a `.view(...)` of a (..., width) tensor leaves its last dimension whole or splits it."""
+        node = view.node
+        assert isinstance(node, ast.Call)
+        arguments = list(node.args)
+        sizes = list(view.inputs[1:])
+        if len(arguments) == 1 and len(sizes) == 1:
+            shape = sizes[0].inputs[0] if sizes[0].kind == "starred" else sizes[0]
+            if shape.kind == "container" and isinstance(shape.node, ast.Tuple | ast.List):
+                arguments, sizes = shape.node.elts, list(shape.inputs)
+            else:
+                return shape.kind == "add" and _is_leading_shape(shape.inputs[0])
+        if not arguments or len(arguments) != len(sizes):
+            return False
+        if isinstance(arguments[0], ast.Starred):
+            return _is_leading_shape(sizes[0])
+        if len(arguments) == 1:
+            return False
+        last = ast.unparse(arguments[-1])
+        if len(arguments) == 2:
+            return last == self.width
+        leading = [_is_size(size, at) for at, size in enumerate(sizes[:2])]
+        if len(arguments) == 3:
+            return last == self.width or (last == "-1" and all(leading))
+        second = leading[1] or ast.unparse(arguments[1]) == "-1"
+        first = leading[0] or (ast.unparse(arguments[0]) == "-1" and leading[1])
+        return first and second
+
+    # -- where the file takes it
+
+    def _captured(self, graph: Graph, node: ast.AST | None) -> Refusal | None:
+        """A comprehension or nested function that gets the value: every view in it must split the last dimension."""
+        around = node
+        if isinstance(node, ast.Name):
+            inner = (one for one in ast.walk(graph.function) if isinstance(one, _INNER) and one is not graph.function)
+            around = next((one for one in inner if any(part is node for part in ast.walk(one))), None)
+        for one in ast.walk(around) if around is not None else ():
+            if not (isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute)):
+                continue
+            if _IN_PLACE_METHOD.fullmatch(one.func.attr):
+                return self._written(graph, one)
+            short = len(one.args) < 4 or any(isinstance(argument, ast.Starred) for argument in one.args)
+            if one.func.attr in _STRIDES or (one.func.attr == "view" and short):
+                return self._viewed(graph, one)
+        return None
+
+    def _called(self, scope: Scope, graph: Graph, by: Value, one: Value, depth: int) -> Refusal | None:
+        """A function, method or module that gets the value: followed where the file has it."""
+        node = by.node
+        if not isinstance(node, ast.Call):
+            return None
+        if self._asks_for_strides(node):
+            return self._viewed(graph, node)
+        method = isinstance(node.func, ast.Attribute) and by.inputs[:1] == (one,) and by.layer is None
+        if method and isinstance(node.func, ast.Attribute) and _IN_PLACE_METHOD.fullmatch(node.func.attr):
+            return self._written(graph, node)
+        callee = self._callee(scope, graph, by, node.func)
+        if callee is None:
+            # Of what another file defines nothing is seen. It writes in place only if this file lets it.
+            if self.module.mentions.has_word("inplace", "in_place"):
+                return Refusal(
+                    f"the output of `{self.label}` may be written to in place by `{ast.unparse(node.func)[:60]}`",
+                    Place(graph.statement, node),
+                )
+            return None
+        inner, skipped, named = callee
+        if depth >= _DEEPEST:
+            return self._viewed(graph, node)
+        parameter = _parameter(inner, node, by, one, skipped, named)
+        below = self.module.graph(inner)
+        if parameter is None or below.opaque is not None:
+            return self._viewed(graph, node)
+        received = next((value for value in below.of_kind("parameter") if value.path == parameter), None)
+        return self._viewed(graph, node) if received is None else self.follow(inner, below, received, depth + 1)
+
+    def _callee(self, scope: Scope, graph: Graph, by: Value, func: ast.expr) -> tuple[Scope, int, bool] | None:
+        """The function of the file that is called, how many parameters the call leaves out, and whether by its name."""
+        if isinstance(func, ast.Name):
+            found = next((one for one in self._scopes() if one.name == f"{scope.name}.{func.id}"), None)
+            binding = self.module.names.bindings.get(func.id)
+            if found is None and binding is not None and isinstance(binding.local, Function):
+                found = next((one for one in self._scopes() if one.function is binding.local), None)
+            return (found, 0, True) if found is not None else None
+        if scope.owner is None or not (isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name)):
+            return None
+        if func.value.id != "self":
+            return None
+        for member in (scope.owner, *scope.owner.ancestors):
+            method = member.methods.get(func.attr)
+            if method is not None:
+                static = any(isinstance(one, ast.Name) and one.id == "staticmethod" for one in method.decorator_list)
+                return self._method(member, method, 0 if static else 1)
+        layer = scope.owner.layers.get(func.attr)
+        if layer is not None and layer.constructor is not None and isinstance(layer.constructor.func, ast.Name):
+            info = self._class(layer.constructor.func.id)
+            if info is not None and "forward" in info.methods:
+                return self._method(info, info.methods["forward"], 1)
+        return None
+
+    def _class(self, name: str) -> ClassInfo | None:
+        node = self.module.names.local_class(name)
+        return self.module.classes.by_node.get(node) if node is not None else None
+
+    def _method(self, info: ClassInfo, method: Function, skipped: int) -> tuple[Scope, int, bool] | None:
+        found = next((one for one in self.module.scopes(info.statement) if one.function is method), None)
+        return (found, skipped, False) if found is not None else None
+
+    def _scopes(self) -> Iterator[Scope]:
+        for statement in self.module.statements:
+            yield from self.module.scopes(statement)
+
+    def _given_away(self, scope: Scope, how: Consumption) -> Refusal | None:
+        """The value leaves the function: nobody in the file who may receive it writes to it or views it flat."""
+        callers = {scope.name.rpartition(".")[2]} if how is Consumption.RETURNED else set[str]()
+        for other in self._scopes():
+            if other.function is scope.function:
+                continue
+            for names, source in _received(other.function):
+                wanted = source in callers or (callers & {"forward", "__call__"} and source is not None)
+                if not (wanted or how is Consumption.STORED):
+                    continue
+                for node in ast.walk(other.function):
+                    if _writes_or_flattens(node, names):
+                        return Refusal(
+                            f"the output of `{self.label}` may be written to, or viewed flat, in `{other.name}`",
+                            Place(other.statement, node) if isinstance(node, ast.expr | ast.stmt) else None,
+                        )
+        return None
 
 
-def _asks_for_strides(node: ast.AST | None) -> bool:
-    """Whether a call sees how its tensor lies in memory."""
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _STRIDES
+_INNER = (ast.Lambda, ast.FunctionDef, ast.AsyncFunctionDef, ast.ListComp, ast.GeneratorExp, ast.SetComp, ast.DictComp)
 
 
-def _viewed(graph: Graph, node: ast.AST | None, label: str) -> Refusal:
-    at = Place(graph.statement, node) if isinstance(node, ast.expr | ast.stmt) else None
-    return Refusal(f"the output of `{label}` is viewed in a way that may need contiguous memory", at)
+def _is_size(value: Value, index: int) -> bool:
+    """Whether a value is size `index` of a tensor: `x.size(1)`, `x.shape[1]`, the second of `B, T, C = x.shape`.
 
-
-def _keeps_last(view: Value, width: str) -> bool:
-    """Whether a `.view(...)` leaves the last dimension whole or splits it."""
-    node = view.node
-    assert isinstance(node, ast.Call)
-    arguments = node.args
-    sizes = list(view.inputs[1:])
-    if len(arguments) == 1 and len(sizes) == 1:
-        shape = sizes[0]
-        if shape.kind == "starred":
-            shape = shape.inputs[0]
-        if shape.kind == "container" and isinstance(shape.node, ast.Tuple | ast.List):
-            arguments, sizes = shape.node.elts, list(shape.inputs)
-        else:
-            return shape.kind == "add" and _is_leading_shape(shape.inputs[0])
-    if not arguments:
-        return False
-    if isinstance(arguments[0], ast.Starred):
-        leading = sizes[0].inputs[0] if sizes[0].inputs else sizes[0]
-        return _is_leading_shape(leading)
-    by_node = dict(zip(arguments, sizes, strict=False))
-    return _splits_last(arguments, width, lambda argument: argument in by_node and _is_size(by_node[argument]))
-
-
-def _splits_last(arguments: list[ast.expr], width: str, is_size: Callable[[ast.expr], bool]) -> bool:
-    """Whether `view(*arguments)` of a (..., width) tensor keeps or splits its last dimension.
-
-    `is_size` tells arguments that are sizes of some tensor, as a batch size or a length is.
+    A parameter of the function is taken for one: helpers are handed the sizes.
     """
-    last = ast.unparse(arguments[-1])
-    if len(arguments) == 1:
-        return False
-    if last == width:
+    if value.kind == "parameter":
         return True
-    if len(arguments) == 2:
-        return False
-    if len(arguments) == 3:
-        return last == "-1" and is_size(arguments[0]) and is_size(arguments[1])
-    return is_size(arguments[1]) or ast.unparse(arguments[1]) == "-1"
-
-
-def _is_size(value: Value) -> bool:
-    """Whether a value is one size of a tensor: `x.size(1)`, `x.shape[1]`, a part of `B, T, C = x.shape`."""
-    if value.kind == "metadata":
-        return True
-    if value.kind in ("getitem", "unpack") and value.inputs:
-        return _is_shape(value.inputs[0])
+    if value.kind == "metadata" and len(value.inputs) == 2:
+        return value.inputs[1].constant == index
+    if value.kind == "unpack" and value.inputs:
+        return value.index == index and _is_shape(value.inputs[0])
+    if value.kind == "getitem" and len(value.inputs) == 2:
+        return value.inputs[1].constant == index and _is_shape(value.inputs[0])
     return False
 
 
 def _is_shape(value: Value) -> bool:
     if value.kind == "metadata":
-        return True
-    return value.kind == "attribute" and value.node is not None and getattr(value.node, "attr", "") == "shape"
+        return len(value.inputs) == 1
+    return value.kind == "attribute" and getattr(value.node, "attr", "") == "shape"
 
 
 def _is_leading_shape(value: Value) -> bool:
@@ -150,106 +282,45 @@ def _is_leading_shape(value: Value) -> bool:
     return ast.unparse(value.node.slice) in (":-1", "0:-1")
 
 
-def _captured(graph: Graph, node: ast.AST | None, label: str) -> Refusal | None:
-    """A comprehension or nested function that gets the value: every view in it must split the last dimension."""
-    scope = node
-    if isinstance(node, ast.Name):
-        scope = next(
-            (
-                outer
-                for outer in ast.walk(graph.function)
-                if isinstance(
-                    outer, ast.Lambda | ast.FunctionDef | ast.ListComp | ast.GeneratorExp | ast.SetComp | ast.DictComp
-                )
-                and outer is not graph.function
-                and any(inner is node for inner in ast.walk(outer))
-            ),
-            None,
-        )
-    if scope is None:
+def _parameter(inner: Scope, node: ast.Call, by: Value, one: Value, skipped: int, named: bool) -> str | None:
+    """The parameter of `inner` that gets `one` in the call `node`; None where that cannot be told."""
+    if any(isinstance(argument, ast.Starred) for argument in node.args):
         return None
-    for inner in ast.walk(scope):
-        if _is_view(inner) and (len(inner.args) < 4 or any(isinstance(one, ast.Starred) for one in inner.args)):
-            return _viewed(graph, inner, label)
-    return None
-
-
-def _is_view(node: ast.AST) -> TypeGuard[ast.Call]:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("view", "view_as")
-
-
-def _own_function(module: Module, graph: Graph, by: Value, one: Value, label: str) -> Refusal | None:
-    """A method or function of the file that gets the value: what it does to that parameter."""
-    node = by.node
-    if not isinstance(node, ast.Call):
-        return None
-    function, skipped = _callee(module, graph, node.func)
-    if function is None:
-        return None
-    given = [*by.inputs[1:], *by.keywords.values()] if isinstance(node.func, ast.Name) else list(by.inputs)
-    position = next((number for number, value in enumerate(given) if value is one), None)
-    names = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)][skipped:]
+    given = list(by.inputs[1:] if named else by.inputs)
+    position = next((at for at, value in enumerate(given) if value is one), None)
     if position is None:
         return None
-    if position < len(node.args) and any(isinstance(argument, ast.Starred) for argument in node.args):
-        return _viewed(graph, node, label)
     if position >= len(node.args):
-        names = [keyword.arg or "" for keyword in node.keywords]
-        position -= len(node.args)
-    if position >= len(names):
-        return _viewed(graph, node, label)
-    for inner in ast.walk(function):
-        if not (isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute)):
+        keywords = [keyword.arg for keyword in node.keywords]
+        return keywords[position - len(node.args)] if position - len(node.args) < len(keywords) else None
+    names = [argument.arg for argument in (*inner.function.args.posonlyargs, *inner.function.args.args)][skipped:]
+    return names[position] if position < len(names) else None
+
+
+def _received(function: Function) -> Iterator[tuple[set[str], str | None]]:
+    """The names that a function binds from calls, with the last component of what is called (None: a computed one)."""
+    for node in ast.walk(function):
+        if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)):
             continue
-        receiver = inner.func.value
-        if not (isinstance(receiver, ast.Name) and receiver.id == names[position]):
-            continue
-        if inner.func.attr.endswith("_") and not inner.func.attr.endswith("__"):
-            return Refusal(f"the output of `{label}` is written to in place by `{function.name}`")
-        if _asks_for_strides(inner):
-            return _viewed(graph, node, label)
-        if inner.func.attr == "view" and not (len(inner.args) >= 4 or _named_shape(function, inner)):
-            return _viewed(graph, node, label)
-    return None
+        names = {one.id for target in node.targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+        func = node.value.func
+        yield names, func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", None)
 
 
-def _callee(module: Module, graph: Graph, func: ast.expr) -> tuple[Function | None, int]:
-    """The function of the file that `func` names, and how many of its parameters a call does not give."""
-    if isinstance(func, ast.Name):
-        for inner in ast.walk(graph.function):
-            if isinstance(inner, Function) and inner is not graph.function and inner.name == func.id:
-                return inner, 0
-        binding = module.names.bindings.get(func.id)
-        if binding is not None and isinstance(binding.local, Function) and func.id not in graph.local:
-            return binding.local, 0
-        return None, 0
-    if graph.owner is None or not (isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name)):
-        return None, 0
-    if func.value.id != "self":
-        return None, 0
-    for member in (graph.owner, *graph.owner.ancestors):
-        method = member.methods.get(func.attr)
-        if method is not None:
-            static = any(isinstance(one, ast.Name) and one.id == "staticmethod" for one in method.decorator_list)
-            return method, 0 if static else 1
-    return None, 0
-
-
-def _named_shape(method: ast.FunctionDef | ast.AsyncFunctionDef, call: ast.Call) -> bool:
-    """`shape = x.size()[:-1] + (heads, -1)`, then `x.view(shape)` or `x.view(*shape)`."""
-    if len(call.args) != 1:
-        return False
-    argument = call.args[0]
-    if isinstance(argument, ast.Starred):
-        argument = argument.value
-    if isinstance(argument, ast.Name):
-        for node in ast.walk(method):
-            if isinstance(node, ast.Assign) and any(
-                isinstance(target, ast.Name) and target.id == argument.id for target in node.targets
-            ):
-                argument = node.value
-                break
-    text = ast.unparse(argument)
-    return text.startswith(("x.size()[:-1] +", "x.shape[:-1] +")) or any(
-        f".{shape}[:-1] +" in text for shape in ("size()", "shape")
-    )
+def _writes_or_flattens(node: ast.AST, names: set[str]) -> bool:
+    match node:
+        case ast.AugAssign(target=ast.Name(id=name)) | ast.AugAssign(target=ast.Subscript(value=ast.Name(id=name))):
+            return name in names
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=attribute)) if name in names:
+            short = attribute == "view" and len(node.args) < 4
+            return (
+                short
+                or attribute in _STRIDES
+                or (_IN_PLACE_METHOD.fullmatch(attribute) is not None and attribute != "requires_grad_")
+            )
+        case ast.Call(keywords=keywords, args=[ast.Name(id=name), *_]) if name in names:
+            return any(keyword.arg == "inplace" for keyword in keywords)
+        case ast.Assign(targets=[ast.Subscript(value=ast.Name(id=name))]):
+            return name in names
+        case _:
+            return False

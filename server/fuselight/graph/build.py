@@ -13,6 +13,7 @@ from fuselight.graph.kinds import (
     METADATA_METHODS,
     OPERATORS,
     RIVAL_FRAMEWORKS,
+    SWITCHES,
     is_in_place_name,
     is_pure_builtin,
     is_pure_function,
@@ -67,6 +68,7 @@ class _Builder:
         imports = self.names.imported_modules
         self.tensors = "torch" in imports and not imports & RIVAL_FRAMEWORKS
         self.escaped: set[int] = set()
+        self.captured: set[str] = set()
         self.attributes: dict[str, int] = {}
         self.free: dict[str, Value] = {}
         """Names of the scopes around, as far as no call since could have bound them anew."""
@@ -77,7 +79,24 @@ class _Builder:
             value.roots |= {EXTERNAL}
             value.path = name
             self.env[name] = value
+        self.captured = self._read_by_inner_functions()
         self._suite(self.graph.function.body)
+
+    def _read_by_inner_functions(self) -> set[str]:
+        """Names that nested functions, lambdas and generators read: they may read what is bound only later."""
+        function, statement = self.graph.function, self.graph.statement
+        lines = statement.lines
+        end = function.end_lineno or len(lines)
+        text = statement.text[lines.starts[function.lineno - 1] : lines.starts[end] if end < len(lines) else None]
+        if not ("lambda" in text or " for " in text or "class " in text or text.count("def ") > 1):
+            return set()
+        return {
+            inner.id
+            for node in ast.walk(function)
+            if isinstance(node, Function | ast.Lambda | ast.GeneratorExp | ast.ClassDef) and node is not function
+            for inner in ast.walk(node)
+            if isinstance(inner, ast.Name)
+        }
 
     # -- values
 
@@ -214,6 +233,8 @@ class _Builder:
                         self._use(base, Consumption.INPUT, None, node)
                         self._write(base.roots, node)
                     for name in bound_names(target):
+                        if name in self.env:
+                            self._use(self.env[name], Consumption.DELETED, None, node)
                         self.env[name] = self._opaque(None)
             case ast.Assert():
                 self._use(self._eval(node.test), Consumption.TESTED, None, node)
@@ -256,8 +277,9 @@ class _Builder:
             case ast.Starred():
                 self._bind(target.value, self._opaque(None, [value]))
             case ast.Tuple() | ast.List():
-                for element in target.elts:
+                for index, element in enumerate(target.elts):
                     part = self._value("unpack", None, [value], value.roots)
+                    part.index = index
                     self._consume(part)
                     self._bind(element, part)
             case ast.Attribute():
@@ -280,6 +302,8 @@ class _Builder:
         if name in self.foreign:
             self._use(value, Consumption.STORED)
             return
+        if name in self.captured:
+            self._use(value, Consumption.CAPTURED)
         self.env[name] = value
 
     def _augmented(self, node: ast.AugAssign) -> None:
@@ -628,10 +652,19 @@ class _Builder:
     def _unknown(self, node: ast.expr, inputs: list[Value]) -> Value:
         """A call of which nothing is known: it may write to what it gets and to what escaped, and return any of it."""
         roots = self._alias(inputs)
-        self._write(roots | self.escaped, node, sure=False)
+        written = roots | self.escaped
+        if any(one.kind == "parameter" and one.path == self.me for one in inputs) or self._is_own(node):
+            written |= frozenset(self.attributes.values())
+        self._write(written, node, sure=False)
         value = self._value("call", node, inputs, roots | {EXTERNAL, self.order + 1})
         self._consume(value)
         return value
+
+    def _is_own(self, node: ast.expr) -> bool:
+        """Whether a call is one of `self`, or of what hangs on it: it may write to any attribute."""
+        func = node.func if isinstance(node, ast.Call) else node
+        path = dotted(func)
+        return self.me is not None and path is not None and path.partition(".")[0] == self.me
 
     def _function(self, node: ast.Call, path: str, inputs: list[Value], keywords: dict[str, Value]) -> Value:
         everything = [*inputs, *keywords.values()]
@@ -641,6 +674,8 @@ class _Builder:
             value = self._value("call", node, everything, written)
             self._consume(value)
             return value
+        if path.startswith(SWITCHES):
+            self._exit()
         self._effects(node, inputs, keywords)
         kind = kind_of_function(path)
         if kind is not None and not _in_place(keywords) and "out" not in keywords:
@@ -671,7 +706,10 @@ class _Builder:
                 how = Consumption.METADATA if metadata else Consumption.INPUT
                 self._use(source, how, value, source.node)
             return value
-        return self._unknown(node, [callee, *everything])
+        value = self._unknown(node, [callee, *everything])
+        if self.names.local_class(func.id) is not None and func.id not in self.graph.local:
+            value.kind = "instance"
+        return value
 
     def _method(self, node: ast.Call, func: ast.Attribute) -> Value:
         if isinstance(func.value, ast.Name) and func.value.id == self.me and self.me in self.env:
@@ -685,7 +723,7 @@ class _Builder:
             value = self._value("call", node, everything, base.roots)
             self._consume(value)
             return value
-        if base.kind == "global" or not self.tensors:
+        if base.kind in ("global", "instance") or not self.tensors:
             # A module of another package, or an object of which nothing says that it is a tensor.
             if base.kind != "global" and name in METADATA_METHODS:
                 return self._metadata(node, base, inputs)

@@ -64,6 +64,8 @@ class ClassInfo:
     descendants: list[ClassInfo] = field(default_factory=list["ClassInfo"])
     own_layers: dict[str, Layer] = field(default_factory=dict[str, Layer])
     top_level: bool = True
+    hidden: frozenset[str] = frozenset()
+    """Names that the functions around the class bind: in it they hide the module's."""
     _layers: dict[str, Layer] | None = None
 
     @property
@@ -153,36 +155,40 @@ class Classes:
         return found
 
     def _of(self, statement: Statement, names: Names) -> list[ClassInfo]:
-        nodes = statement.derive("class nodes", lambda one: list(_classes(one.body, True)))
-        bases = [self._bases(node, names) for node, _ in nodes]
+        nodes = statement.derive("class nodes", lambda one: list(_classes(one.body, one, True, frozenset())))
+        bases = [self._bases(node, names, hidden) for node, _, hidden in nodes]
 
         def make(statement: Statement) -> _Kept:
             infos = [
-                _class(node, statement, names, top_level, *found)
-                for (node, top_level), found in zip(nodes, bases, strict=True)
+                _class(node, statement, names, top_level, hidden, *found)
+                for (node, top_level, hidden), found in zip(nodes, bases, strict=True)
             ]
             return _Kept(names, bases, infos)
 
         return statement.derive("classes", make, lambda kept: kept.names is names and kept.bases == bases).infos
 
-    def _bases(self, node: ast.ClassDef, names: Names) -> tuple[tuple[str | None, ...], tuple[ClassInfo, ...]]:
+    def _bases(
+        self, node: ast.ClassDef, names: Names, hidden: frozenset[str]
+    ) -> tuple[tuple[str | None, ...], tuple[ClassInfo, ...]]:
         outside: list[str | None] = []
         ancestors: list[ClassInfo] = []
         for base in node.bases:
-            origin, local = self._base(base, names)
+            origin, local = self._base(base, names, hidden)
             if local is not None:
                 ancestors += [one for one in (local, *local.ancestors) if one not in ancestors]
             else:
                 outside.append(origin)
         return tuple(outside), tuple(ancestors)
 
-    def _base(self, base: ast.expr, names: Names) -> tuple[str | None, ClassInfo | None]:
+    def _base(self, base: ast.expr, names: Names, hidden: frozenset[str]) -> tuple[str | None, ClassInfo | None]:
         if isinstance(base, ast.Subscript):  # Generic[T]
             base = base.value
         path = dotted(base)
         if path is None:
             return None, None
         root, dot, rest = path.partition(".")
+        if root in hidden:
+            return None, None
         if not dot and names.local_class(root) is not None:
             return None, self._by_name.get(root)
         origin = names.origin(root)
@@ -203,10 +209,11 @@ def _class(
     statement: Statement,
     names: Names,
     top_level: bool,
+    hidden: frozenset[str],
     outside: tuple[str | None, ...],
     ancestors: tuple[ClassInfo, ...],
 ) -> ClassInfo:
-    info = ClassInfo(node, statement, outside, ancestors, top_level=top_level)
+    info = ClassInfo(node, statement, outside, ancestors, top_level=top_level, hidden=hidden)
     info.methods = {one.name: one for one in node.body if isinstance(one, Function)}
     init = info.methods.get("__init__")
     if init is not None and not statement.is_masked(init):
@@ -236,15 +243,19 @@ def _outside_bases(info: ClassInfo) -> list[ast.expr]:
     return [base for base in info.node.bases if not (isinstance(base, ast.Name) and base.id in inside)]
 
 
-def _classes(body: list[ast.stmt], top_level: bool) -> Iterator[tuple[ast.ClassDef, bool]]:
+def _classes(
+    body: list[ast.stmt], statement: Statement, top_level: bool, hidden: frozenset[str]
+) -> Iterator[tuple[ast.ClassDef, bool, frozenset[str]]]:
+    """The classes in `body`, at any depth, each with the names that functions around it bind."""
     for node in body:
         if isinstance(node, ast.ClassDef):
-            yield node, top_level
-            yield from _classes(node.body, False)
+            yield node, top_level, hidden
+            yield from _classes(node.body, statement, False, hidden)
         elif isinstance(node, Function):
-            yield from _classes(node.body, False)
+            if any(isinstance(inner, ast.ClassDef) for inner in ast.walk(node)):
+                yield from _classes(node.body, statement, False, hidden | local_names(node, statement))
         else:
-            yield from _classes(inner_statements(node), False)
+            yield from _classes(inner_statements(node), statement, False, hidden)
 
 
 def _calls_super_init(info: ClassInfo) -> bool:
@@ -315,7 +326,7 @@ def _layers(init: Function, info: ClassInfo, names: Names) -> dict[str, Layer]:
     me = self_parameter(init)
     if me is None:
         return {}
-    local = local_names(init, info.statement)
+    local = local_names(init, info.statement) | info.hidden
     found: dict[str, Layer] = {}
     again: set[str] = set()
 

@@ -70,6 +70,15 @@ _IMPURE_TORCH = (
     "torch.set_", "torch.nn.parallel.", "torch.hub.", "torch.fx.", "torch.multiprocessing.", "torch.export.",
 )  # fmt: skip
 
+_WRITERS = frozenset(
+    "operator.setitem operator.delitem numpy.copyto numpy.put numpy.place numpy.putmask numpy.fill_diagonal"
+    " numpy.random.shuffle numpy.put_along_axis".split()
+)
+"""Functions of otherwise pure modules that change their first argument."""
+
+SWITCHES = ("torch.set_", "torch.autograd.set_", "torch._C.", "torch.manual_seed", "torch.backends.", "torch.use_")
+"""Calls behind which the same call computes, or records, something else."""
+
 RIVAL_FRAMEWORKS = frozenset(
     "jax jaxlib tensorflow keras paddle mindspore tinygrad mxnet oneflow cupy chainer theano mlx"
     " megengine jittor".split()
@@ -134,6 +143,8 @@ def is_pure_function(name: str) -> bool:
     """Whether a call of the imported function `name` changes none of its arguments."""
     if name.startswith("torch."):
         return not is_in_place_name(name) and not name.startswith(_IMPURE_TORCH)
+    if name in _WRITERS or (name.startswith("operator.i") and name != "operator.index"):
+        return False
     return name.startswith(_PURE_MODULES)
 
 

@@ -194,7 +194,8 @@ def _collect(top: ast.stmt, statement: Statement, facts: Facts) -> None:
                 if node.asname is not None and node.asname != node.name:
                     facts.loads.add(node.name.rpartition(".")[2])
             case ast.Constant():
-                if isinstance(node.value, str) and not isinstance(context.parent, ast.Expr):
+                plain = isinstance(context.parent, ast.Expr) or _is_output_key(node, context)
+                if isinstance(node.value, str) and not plain and not _is_merge_hook(context.function):
                     facts.strings.append((node.value, context.function))
             case ast.ClassDef():
                 inner = replace(inner, around=(*around, node))
@@ -222,6 +223,19 @@ def _collect(top: ast.stmt, statement: Statement, facts: Facts) -> None:
                 if isinstance(node, ast.stmt):
                     inner = replace(inner, around=(*around, node))
                 stack += [(child, inner) for child in _children(node)]
+
+
+def _is_output_key(node: ast.Constant, context: _Context) -> bool:
+    """Whether a string is a key of what a function returns, `return {"mu": self.mu(x)}`: a name of an output."""
+    returned = bool(context.around) and isinstance(context.around[-1], ast.Return)
+    return returned and isinstance(context.parent, ast.Dict) and node in context.parent.keys
+
+
+def _is_merge_hook(function: Function | None) -> bool:
+    """Whether a function is a load hook that the emitter wrote: the names in it are of layers that are gone."""
+    if function is None or not function.name.startswith("_merge_"):
+        return False
+    return (ast.get_docstring(function) or "").startswith("Load checkpoints that hold ")
 
 
 def _children(node: ast.AST) -> Iterator[ast.AST]:

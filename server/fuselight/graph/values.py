@@ -33,6 +33,8 @@ class Consumption(Enum):
     JOINED = "joined"
     """It is one of several values that a name may hold after a branch or loop."""
     TESTED = "tested"
+    DELETED = "deleted"
+    """By a `del` of the name that holds it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +64,8 @@ class Value:
     layer: Layer | None = None
     keywords: dict[str, Value] = field(default_factory=dict[str, "Value"])
     constant: object = None
+    index: int | None = None
+    """Which element of its input it is, where a tuple was unpacked."""
     path: str | None = None
     """Dotted text of an attribute or module-level name; a fully qualified one for what is imported."""
     uses: list[Use] = field(default_factory=list["Use"])
@@ -71,7 +75,7 @@ class Value:
     @property
     def consumers(self) -> list[Use]:
         """The uses that see the value itself, not merely its shape or dtype."""
-        return [use for use in self.uses if use.how is not Consumption.METADATA]
+        return [use for use in self.uses if use.how not in (Consumption.METADATA, Consumption.DELETED)]
 
     @property
     def line(self) -> int:

@@ -34,6 +34,7 @@ from fuselight.graph.mentions import Function
 from fuselight.graph.module import Module
 from fuselight.rewrite.imports import import_edits
 from fuselight.source.lines import LineIndex
+from fuselight.source.names import bound_names, import_bindings
 from fuselight.source.statements import Statement
 from fuselight_emitter import PythonSnippetEmitter, RequiredImport
 
@@ -131,17 +132,28 @@ class _Renderer:
 
     def _emitter(self, statement: Statement, node: ast.AST | None) -> PythonSnippetEmitter:
         """An emitter in the names that `node` sees."""
-        hidden: set[str] = set()
-        if node is not None:
-            for function in _functions_around(statement, node):
-                hidden |= local_names(function, statement)
-        origins = {name: origin for name, origin in self.module.names.origins.items() if name not in hidden}
-        taken = set(self.module.names.bindings) | hidden
+        hidden = _hidden_names(statement, node) if node is not None else set[str]()
+        origins = {name: origin for name, origin in self._firm_imports(statement).items() if name not in hidden}
+        taken = (set(self.module.names.bindings) | hidden) - set(origins)
         for need in self.needed:
             origins.setdefault(need.local, need.origin)
         return PythonSnippetEmitter(
             "torch", imports=origins, taken=taken, line_length=self.line_length, indent_unit=self._unit(statement)
         )
+
+    def _firm_imports(self, before: Statement) -> dict[str, str]:
+        """What is surely imported when `before` runs: by statements above it that stand in no `if` or `try`."""
+        found: dict[str, str] = {}
+        for statement in self.module.statements:
+            if statement is before:
+                break
+            for node in statement.body:
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    for binding in import_bindings(node):
+                        origin = self.module.names.origin(binding.name)
+                        if binding.star is None and origin is not None:
+                            found[binding.name] = origin
+        return found
 
     def _done(self, emitter: PythonSnippetEmitter) -> None:
         for need in emitter.missing_imports:
@@ -433,8 +445,17 @@ def _without_comments(text: str) -> str:
     return re.sub(r"#[^\r\n]*", lambda match: " " * len(match.group()), text)
 
 
-def _functions_around(statement: Statement, node: ast.AST) -> list[Function]:
-    return [one for one in _path(statement, node) if isinstance(one, Function)]
+def _hidden_names(statement: Statement, node: ast.AST) -> set[str]:
+    """Names that the functions, lambdas and comprehensions around `node` bind."""
+    hidden: set[str] = set()
+    for one in _path(statement, node):
+        if isinstance(one, Function):
+            hidden |= local_names(one, statement)
+        elif isinstance(one, ast.Lambda):
+            hidden |= {argument.arg for argument in ast.walk(one.args) if isinstance(argument, ast.arg)}
+        elif isinstance(one, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+            hidden |= {name for part in one.generators for name in bound_names(part.target)}
+    return hidden
 
 
 def _simple_statement(statement: Statement, node: ast.AST) -> ast.stmt:

@@ -95,6 +95,15 @@ class Statement:
         span = self.span(node)
         return self.text[span.start : span.end]
 
+    def stands_alone(self, node: ast.stmt) -> bool:
+        """Whether a statement has its lines for itself, but for a comment behind it."""
+        span = self.span(node)
+        lines = self.lines
+        before = self.text[lines.starts[lines.line_of(span.start)] : span.start]
+        last = lines.line_of(max(span.end - 1, span.start))
+        after = self.text[span.end : lines.starts[last] + len(lines.line_body(last))].strip()
+        return not before.strip() and (not after or after.startswith("#"))
+
     def is_masked(self, node: ast.stmt | ast.expr) -> bool:
         """Whether a line of `node` was blanked."""
         if not self.masked:
