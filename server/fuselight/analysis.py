@@ -256,7 +256,12 @@ def fix_all(
                 continue
             if wanted is not None and not wanted(analysis, finding):
                 continue
-            fix = analysis.fix(finding)
+            try:
+                fix = analysis.fix(finding)
+            except (RewriteError, ValueError):
+                # A fault at one site costs that site, never the others.
+                _log.exception("%s in %s", finding.code, finding.scope or "the module")
+                continue
             if fix is not None:
                 applied.append(finding)
                 break

@@ -17,10 +17,8 @@ from fuselight.cli.selection import add_selection, allowed, overrides
 if TYPE_CHECKING:
     from argparse import _SubParsersAction  # pyright: ignore[reportPrivateUsage]
 
-    from fuselight.analysis import Analysis
     from fuselight.cli.run import FileError, Job
     from fuselight.fusions.model import Finding, Safety
-    from fuselight.project.settings import Settings
 
 _EPILOG = """\
 exit status: 0 all that is allowed is applied; 1 something allowed is left (its edit is withheld), or --diff shows
@@ -121,14 +119,15 @@ def _say(on_stderr: bool, status: int) -> Callable[[str], None]:
 
 
 def _list_applied(file: FixReport, say: Callable[[str], None]) -> None:
+    from fuselight.cli.formats import on_offer
     from fuselight.cli.run import displayed
     from fuselight.cli.terminal import Style, colours_wanted, printable
 
     style = Style(colours_wanted(sys.stdout))
     say(style.bold(printable(displayed(file.path))))
     for finding in file.applied:
-        title = printable(" ".join(finding.title.splitlines()))
-        say(f"    {style.code(finding.code)} [{finding.safety.value}] {title}  ({printable(finding.scope)})")
+        where = f"{printable(finding.scope)}: " if finding.scope else ""
+        say(f"    {style.code(finding.code)} [{finding.safety.value}] {where}{printable(on_offer(finding)[0])}")
 
 
 def _summarise(files: list[FixReport], allow: frozenset[Safety], diff: bool, say: Callable[[str], None]) -> None:
@@ -153,8 +152,8 @@ def _summarise(files: list[FixReport], allow: frozenset[Safety], diff: bool, say
 
 def fix_file(task: FixTask) -> FixReport:
     """Fix one file, and write it if asked to."""
-    from fuselight.analysis import Analysis
-    from fuselight.cli.run import FileError, syntax_error
+    from fuselight.analysis import Analysis, fix_all
+    from fuselight.cli.run import FileError, engine_faults, is_wanted, syntax_error
     from fuselight.project.reading import ReadingProblem, write_source
 
     job = task.job
@@ -165,57 +164,19 @@ def fix_file(task: FixTask) -> FixReport:
     before = Analysis(source.text, line_length=job.settings.line_length)
     if before.problems:
         return _with_errors(untouched, *(syntax_error(problem) for problem in before.problems))
-    text, applied = _fixed(before, task.allow, job.settings)
-    after = before if text == source.text else before.updated(text)
-    if after.problems:
-        codes = ", ".join(sorted({finding.code for finding in applied}))
-        fault = f"{codes} would leave a syntax error ({after.problems[0].message}); not edited"
-        return _with_errors(untouched, FileError(f"internal error: {fault}"))
-    data = source.encoded(text)
+    with engine_faults() as faults:
+        fixed = fix_all(before, task.allow, wanted=lambda version, finding: is_wanted(version, finding, job.settings))
+        left = tuple(each for each in fixed.analysis.findings if is_wanted(fixed.analysis, each, job.settings))
+    data = source.encoded(fixed.text)
     if isinstance(data, ReadingProblem):
         return _with_errors(untouched, FileError(data.message))
-    if task.write and text != source.text and (problem := write_source(source, text)) is not None:
+    if task.write and fixed.applied and (problem := write_source(source, fixed.text)) is not None:
         return _with_errors(untouched, FileError(problem.message))
-    return FixReport(job.path, source.data, data, applied, _left(after, job.settings))
+    return FixReport(job.path, source.data, data, fixed.applied, left, tuple(faults))
 
 
 def _with_errors(report: FixReport, *errors: FileError) -> FixReport:
     return FixReport(report.path, report.before, report.after, errors=errors)
-
-
-def _fixed(analysis: Analysis, allow: frozenset[Safety], settings: Settings) -> tuple[str, tuple[Finding, ...]]:
-    from fuselight.analysis import fix_all
-    from fuselight.project.suppression import suppressions
-
-    if not suppressions(analysis.text):
-        fixed = fix_all(analysis, allow, settings.codes())
-        return fixed.text, fixed.applied
-    # What a comment silences is known for one version of the text at a time.
-    applied: list[Finding] = []
-    most = 2 * len(analysis.findings) + 100
-    while len(applied) <= most:
-        for finding in _unsilenced(analysis, settings):
-            if finding.safety in allow and (fix := analysis.fix(finding)) is not None:
-                applied.append(finding)
-                analysis = analysis.updated(fix.apply(analysis.text))
-                break
-        else:
-            return analysis.text, tuple(applied)
-    raise RuntimeError(f"no end to {applied[-1].code}")
-
-
-def _left(analysis: Analysis, settings: Settings) -> tuple[Finding, ...]:
-    return tuple(_unsilenced(analysis, settings))
-
-
-def _unsilenced(analysis: Analysis, settings: Settings) -> list[Finding]:
-    """The findings of the selected codes, of every safety class, that no comment silences."""
-    from dataclasses import replace
-
-    from fuselight.cli.run import wanted_findings
-    from fuselight.fusions.model import Safety
-
-    return wanted_findings(analysis, replace(settings, allow=frozenset(Safety)))
 
 
 def _diff(file: FixReport) -> bytes:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,37 +113,57 @@ def check_file(job: Job, wanted: Wanted) -> FileReport:
         return FileReport(job.path, errors=(FileError(source.message),))
     analysis = Analysis(source.text, line_length=job.settings.line_length)
     errors = [syntax_error(problem) for problem in analysis.problems]
+    with engine_faults() as faults:
+        found = [finding for finding in analysis.findings if finding.safety in job.settings.reported]
+        near = analysis.refusals if wanted.refused else ()
     sites: list[Site] = []
-    for finding in wanted_findings(analysis, job.settings):
+    for finding in (*found, *near):
+        if not is_wanted(analysis, finding, job.settings):
+            continue
         fix = None
-        if wanted.fixes and finding.withheld is None:
+        if wanted.fixes and finding.refused is None:
             try:
                 fix = analysis.fix(finding)
             except Exception as error:
                 row, column = analysis.lines.row_column(finding.span.start)
                 errors.append(FileError(f"{internal(error)} (the edit of {finding.code})", row, column))
         sites.append(Site(finding, fix))
-    if wanted.refused:
-        sites += [Site(finding) for finding in wanted_refusals(analysis, job.settings)]
-        sites.sort(key=lambda site: (site.finding.span.start, site.finding.span.end, site.finding.code))
-    return FileReport(job.path, analysis.text if sites else "", tuple(sites), tuple(errors))
+    sites.sort(key=lambda site: (site.finding.span.start, site.finding.span.end, site.finding.code))
+    return FileReport(job.path, analysis.text if sites else "", tuple(sites), (*errors, *faults))
 
 
-def wanted_findings(analysis: Analysis, settings: Settings) -> list[Finding]:
-    """The findings of the selected codes and safety classes that no comment silences."""
-    return _unsilenced(analysis, [each for each in analysis.findings if each.safety in settings.reported], settings)
+def is_wanted(analysis: Analysis, finding: Finding, settings: Settings) -> bool:
+    """Whether a finding or near miss of a text has a selected code and no comment silences it."""
+    if not settings.includes(finding.code):
+        return False
+    return not suppressions(analysis.text).silences(finding, analysis.lines)
 
 
-def wanted_refusals(analysis: Analysis, settings: Settings) -> list[Finding]:
-    return _unsilenced(analysis, analysis.refusals, settings)
+@contextmanager
+def engine_faults() -> Generator[list[FileError]]:
+    """The faults of single fusions that the engine logs meanwhile; each cost that fusion in that scope, no more."""
+    faults: list[FileError] = []
+    listener = _Faults(faults)
+    log = logging.getLogger("fuselight")
+    log.addHandler(listener)
+    try:
+        yield faults
+    finally:
+        log.removeHandler(listener)
 
 
-def _unsilenced(analysis: Analysis, findings: Iterable[Finding], settings: Settings) -> list[Finding]:
-    selected = [finding for finding in findings if settings.includes(finding.code)]
-    if not selected:
-        return []
-    silenced = suppressions(analysis.text)
-    return [finding for finding in selected if not silenced.silences(finding, analysis.lines)]
+class _Faults(logging.Handler):
+    def __init__(self, faults: list[FileError]) -> None:
+        super().__init__(logging.ERROR)
+        self._faults = faults
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        cause = f": {_told(error)}" if error is not None else ""
+        fault = FileError(f"internal error: {record.getMessage()}{cause}")
+        # A text that is fixed step by step is looked at again and again.
+        if fault not in self._faults:
+            self._faults.append(fault)
 
 
 def syntax_error(problem: SyntaxProblem) -> FileError:
@@ -155,7 +177,11 @@ def syntax_error(problem: SyntaxProblem) -> FileError:
 
 def internal(error: BaseException) -> str:
     """A fault of fuselight's own, with the place that a report of it should name."""
-    told = f"internal error: {type(error).__name__}: {error}".removesuffix(": ")
+    return f"internal error: {_told(error)}"
+
+
+def _told(error: BaseException) -> str:
+    told = f"{type(error).__name__}: {error}".removesuffix(": ")
     frames = traceback.extract_tb(error.__traceback__)
     return f"{told} at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else told
 
@@ -219,38 +245,44 @@ def in_order(tasks: Sequence[_Task], run: Callable[[_Task], _T], failed: Callabl
     """`run` of every task, in the order of the tasks; `failed(task, why)` of one that raises or kills its process."""
     processes = min(os.cpu_count() or 1, len(tasks), 61)
     if len(tasks) <= FEW or processes == 1:
-        return [_guarded(task, run, failed) for task in tasks]
-    return _in_processes(tasks, run, failed, processes)
+        done = _chunk(tasks, run)
+    else:
+        done = _in_processes(tasks, run, processes)
+    return [
+        failed(task, problem) if result is None else result for task, (result, problem) in zip(tasks, done, strict=True)
+    ]
 
 
-def _guarded(task: _Task, run: Callable[[_Task], _T], failed: Callable[[_Task, str], _T]) -> _T:
+_Done = tuple[_T | None, str]
+"""(the result of a task, ""), or (None, why there is none)."""
+
+
+def _chunk(tasks: Sequence[_Task], run: Callable[[_Task], _T]) -> list[_Done[_T]]:
+    return [_attempt(task, run) for task in tasks]
+
+
+def _attempt(task: _Task, run: Callable[[_Task], _T]) -> _Done[_T]:
+    # A file's trees are many objects that all live until it is done: to look for garbage meanwhile is a sixth of the
+    # time. What they leave behind is found between two files.
+    collecting = gc.isenabled()
+    gc.disable()
     try:
-        return run(task)
+        return run(task), ""
     except Exception as error:
-        return failed(task, internal(error))
+        return None, internal(error)
+    finally:
+        if collecting:
+            gc.enable()
 
 
-def _chunk(tasks: Sequence[_Task], run: Callable[[_Task], _T]) -> list[tuple[_T | None, str]]:
-    """In a worker: (result, "") or (None, why) of each task."""
-    done: list[tuple[_T | None, str]] = []
-    for task in tasks:
-        try:
-            done.append((run(task), ""))
-        except Exception as error:
-            done.append((None, internal(error)))
-    return done
-
-
-def _in_processes(
-    tasks: Sequence[_Task], run: Callable[[_Task], _T], failed: Callable[[_Task, str], _T], processes: int
-) -> list[_T]:
+def _in_processes(tasks: Sequence[_Task], run: Callable[[_Task], _T], processes: int) -> list[_Done[_T]]:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
 
     size = max(1, min(32, len(tasks) // (processes * 4)))
     chunks = [tasks[at : at + size] for at in range(0, len(tasks), size)]
-    results: dict[int, list[tuple[_T | None, str]]] = {}
+    results: dict[int, list[_Done[_T]]] = {}
     pool = ProcessPoolExecutor(processes, initializer=_ignore_interrupts)
     try:
         # All submitted, and so all workers started, before the progress bar starts its thread.
@@ -272,13 +304,10 @@ def _in_processes(
     for number, chunk in enumerate(chunks):
         if number not in results:
             results[number] = [_alone(task, run) for task in chunk]
-    done = (each for number in range(len(chunks)) for each in results[number])
-    return [
-        failed(task, problem) if result is None else result for task, (result, problem) in zip(tasks, done, strict=True)
-    ]
+    return [each for number in range(len(chunks)) for each in results[number]]
 
 
-def _alone(task: _Task, run: Callable[[_Task], _T]) -> tuple[_T | None, str]:
+def _alone(task: _Task, run: Callable[[_Task], _T]) -> _Done[_T]:
     """A task whose process died, or whose neighbour's did, in a process of its own."""
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool

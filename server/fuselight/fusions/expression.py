@@ -180,7 +180,10 @@ def _one_place(graph: Graph, scope: Scope, root: Value, inner: list[Value], foun
             return Refusal(f"`{statement.source(value.node)[:60]}` is used again", at)
         if value.block is not root.block:
             return Refusal("its parts are computed in different branches or loops", at)
-        if value.statement is not root.statement and (not scope.name or value.binding is None):
+        inside = any(
+            use.by in inner and use.by.statement is value.statement for use in value.uses if use.by is not None
+        )
+        if value.statement is not root.statement and not inside and (not scope.name or value.binding is None):
             return Refusal(f"`{statement.source(value.node)[:60]}` is not in a variable of its own", at)
         if value.binding is not None and not statement.stands_alone(value.binding):
             return Refusal("it shares its line with another statement", at)
@@ -271,7 +274,7 @@ def _reference(module: Module, scope: Scope, kind: str, root: ast.expr, operand:
     """Code that must stay spelled out: a test's reference, a custom autograd function, the branch beside the call."""
     parts = scope.name.replace(".", "_").lower().split("_")
     if _REFERENCE & set(parts):
-        return Refusal(f"`{scope.name}` reads as a reference that something is compared with")
+        return Refusal(f"`{scope.name}` reads as a reference, or as part of a gradient by hand")
     if scope.owner is not None:
         for base in scope.owner.all_bases:
             if base is not None and base.endswith("autograd.Function"):
@@ -279,7 +282,9 @@ def _reference(module: Module, scope: Scope, kind: str, root: ast.expr, operand:
     for around in _around(scope, root):
         tested = around.test if isinstance(around, ast.If | ast.IfExp) else around
         for node in ast.walk(tested):
-            if isinstance(node, ast.Attribute | ast.Name | ast.Constant) and _names_kind(module, node, kind):
+            imported = isinstance(node, ast.alias) and node.name.rpartition(".")[2] == kind
+            named = isinstance(node, ast.Attribute | ast.Name | ast.Constant) and _names_kind(module, node, kind)
+            if imported or named:
                 return Refusal("it stands in for the call where torch lacks it", Place(scope.statement, tested))
     for branch in ast.walk(scope.function):
         if isinstance(branch, ast.If | ast.IfExp) and not (branch in _around(scope, root) and _arms(branch) == 1):

@@ -24,16 +24,20 @@ _NAME_WALKS = (
 )  # fmt: skip
 _CHILD_WALKS = ("children", "named_children", "add_module", "register_module")
 
+_BIAS_STRING = re.compile(r"""["']bias["']""")
+
 _HOOKS = (
     "register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook",
     "register_full_backward_pre_hook", "register_backward_hook", "register_module_forward_hook",
     "register_module_forward_pre_hook", "register_module_full_backward_hook",
 )  # fmt: skip
 
-_FAN_INITS = (
+SHAPE_INITIALISERS = (
     "xavier_uniform_", "xavier_normal_", "xavier_uniform", "xavier_normal", "kaiming_uniform_", "kaiming_normal_",
     "kaiming_uniform", "kaiming_normal", "orthogonal_", "orthogonal", "lecun_normal_", "variance_scaling_",
-    "sparse_", "dirac_", "eye_",
+    "sparse_", "dirac_", "eye_", "_calculate_fan_in_and_fan_out", "calculate_fan_in_and_fan_out",
+    "_calculate_correct_fan", "spectral_norm", "weight_norm", "l1_unstructured", "random_unstructured",
+    "global_unstructured", "ln_structured", "random_structured", "quantize_dynamic", "svd", "qr", "matrix_norm",
 )  # fmt: skip
 """Initialisers whose result depends on the shape of the whole matrix. Source: `torch.nn.init`, torch 2.13."""
 
@@ -55,6 +59,9 @@ def known_class(owner: ClassInfo) -> Refusal | None:
         for name in ("__getattr__", "__getattribute__", "__setattr__", "__delattr__"):
             if name in member.methods:
                 return Refusal(f"`{member.name}.{name}` decides what its attributes are", _place(member))
+        for name in ("load_state_dict", "_load_from_state_dict", "state_dict", "_save_to_state_dict"):
+            if name in member.methods:
+                return Refusal(f"`{member.name}.{name}` reads or writes checkpoints its own way", _place(member))
     if owner.node.keywords:
         return Refusal(f"`{owner.name}` has a metaclass or class keywords, which may change it", _place(owner))
     return None
@@ -172,10 +179,10 @@ def hooked(module: Module, names: frozenset[str]) -> Refusal | None:
 
 def depends_on_shape(module: Module, owner: ClassInfo, attributes: frozenset[str]) -> Refusal | None:
     """No initialiser or optimiser of the file may look at a weight matrix as a whole."""
-    for name in (*_FAN_INITS, *_MATRIX_OPTIMISERS):
+    for name in (*SHAPE_INITIALISERS, *_MATRIX_OPTIMISERS):
         if module.mentions.used_uncalled(name):
             return Refusal(f"`{name}`, which looks at a matrix as a whole, is handed around")
-    for called in module.mentions.calls_of(*_FAN_INITS):
+    for called in module.mentions.calls_of(*SHAPE_INITIALISERS):
         target = called.node.args[0] if called.node.args else None
         if target is None:
             continue
@@ -201,6 +208,9 @@ def depends_on_shape(module: Module, owner: ClassInfo, attributes: frozenset[str
 
 def bias_is_expected(module: Module, layer: Layer) -> Refusal | None:
     """Nobody may read `.bias` of the layers of a model without minding that it may be None."""
+    refusal = _bias_by_string(module)
+    if refusal is not None:
+        return refusal
     for mention in module.mentions.of_attribute("bias"):
         receiver = mention.node.value
         path = dotted(receiver)
@@ -218,6 +228,32 @@ def bias_is_expected(module: Module, layer: Layer) -> Refusal | None:
             f"`{ast.unparse(mention.node)}` is used without asking whether it is None",
             Place(mention.statement, mention.node),
         )
+    return None
+
+
+def _bias_by_string(module: Module) -> Refusal | None:
+    """`getattr(m, "bias")`, `m._parameters["bias"]`, `prune(m, name="bias")`: it is expected to be there."""
+    module.mentions.has_word("bias")
+    for statement in module.statements:
+        if not _BIAS_STRING.search(statement.text):
+            continue
+        for top in statement.body:
+            for node in ast.walk(top):
+                given: list[ast.expr] = []
+                if isinstance(node, ast.Subscript):
+                    given = [node.slice]
+                elif isinstance(node, ast.Call):
+                    given = [*node.args, *(keyword.value for keyword in node.keywords)]
+                    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                    asks = name in ("hasattr", "endswith", "startswith", "split", "join", "replace", "print")
+                    if asks or (name == "getattr" and len(node.args) == 3):
+                        continue
+                if any(isinstance(one, ast.Constant) and one.value == "bias" for one in given):
+                    return Refusal("a bias is reached by the string 'bias'", Place(statement, top))
+    for called in module.mentions.calls_of("parameters"):
+        top = called.around[-1] if called.around else None
+        if isinstance(top, ast.Assign) and top.value is called.node and isinstance(top.targets[0], ast.Tuple):
+            return Refusal("the parameters of a layer are counted", Place(called.statement, called.node))
     return None
 
 
@@ -394,32 +430,59 @@ def _around(mention: Mention) -> Called | None:
 
 
 def _guards_bias(mention: Mention, found: Called) -> bool:
-    wanted = ast.unparse(mention.node)
+    """Whether `X.bias` is only asked for being None here, or used where that was asked."""
     receiver = ast.unparse(mention.node.value)
     for outer, inner in zip(found.around, (*found.around[1:], mention.node), strict=True):
-        if isinstance(outer, ast.If | ast.IfExp | ast.While):
-            test = outer.test
-            if inner is test or any(node is mention.node for node in ast.walk(test)):
-                return True  # the test itself: `if m.bias is not None`
-            body = outer.body if isinstance(outer.body, list) else [outer.body]
-            text = ast.unparse(test)
-            in_body = any(inner is one for one in body)
-            if in_body and (wanted in text or f"getattr({receiver}, 'bias'" in text):
+        match outer:
+            case ast.Compare(ops=[ast.Is() | ast.IsNot()]):
                 return True
-        if isinstance(outer, ast.BoolOp):
-            return True
-        if isinstance(outer, ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp):
-            tests = " ".join(ast.unparse(test) for part in outer.generators for test in part.ifs)
-            if wanted in tests or f"getattr({receiver}, 'bias'" in tests:
-                return True
-        if isinstance(outer, ast.Compare) and any(isinstance(op, ast.Is | ast.IsNot) for op in outer.ops):
-            return True
+            case ast.If() | ast.IfExp() | ast.While():
+                if inner is outer.test and inner is mention.node:
+                    return True  # `if m.bias:`
+                body = outer.body if isinstance(outer.body, list) else [outer.body]
+                orelse = outer.orelse if isinstance(outer.orelse, list) else [outer.orelse]
+                if inner in body and _asks(outer.test, receiver, True):
+                    return True
+                if inner in orelse and _asks(outer.test, receiver, False):
+                    return True
+            case ast.BoolOp(op=ast.And()) if isinstance(inner, ast.expr) and inner in outer.values:
+                before = outer.values[: outer.values.index(inner)]
+                if any(_asks(one, receiver, True) for one in before):
+                    return True
+            case ast.BoolOp(op=ast.Or()) if isinstance(inner, ast.expr) and inner in outer.values:
+                before = outer.values[: outer.values.index(inner)]
+                if any(_asks(one, receiver, False) for one in before):
+                    return True
+            case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
+                if any(_asks(test, receiver, True) for part in outer.generators for test in part.ifs):
+                    return True
+            case _:
+                pass
     return False
 
 
+def _asks(test: ast.expr, receiver: str, present: bool) -> bool:
+    """Whether `test`, where it holds (`present`) or fails, shows that `<receiver>.bias` is not None."""
+    if isinstance(test, ast.BoolOp):
+        wanted = ast.And if present else ast.Or
+        return isinstance(test.op, wanted) and any(_asks(one, receiver, present) for one in test.values)
+    names = (f"{receiver}.bias", f"getattr({receiver}, 'bias', None)")
+    if present and ast.unparse(test) in names:
+        return True
+    match test:
+        case ast.Compare(left=left, ops=[op], comparators=[ast.Constant(value=None)]):
+            return ast.unparse(left) in names and isinstance(op, ast.IsNot if present else ast.Is)
+        case _:
+            return False
+
+
 def _only_for_other_types(module: Module, found: Called, kind: str) -> bool:
-    """Whether the place stands in a branch that `isinstance` keeps to types other than `kind`."""
-    for outer, inner in zip(found.around, (*found.around[1:], found.node), strict=True):
+    return only_for_other_types(module, found.node, found.around, kind)
+
+
+def only_for_other_types(module: Module, node: ast.AST, around: tuple[ast.AST, ...], kind: str) -> bool:
+    """Whether a node stands in a branch that `isinstance` keeps to types other than `kind`."""
+    for outer, inner in zip(around, (*around[1:], node), strict=True):
         if not isinstance(outer, ast.If) or not any(inner is one for one in outer.body):
             continue
         types = _instance_types(outer.test, module)

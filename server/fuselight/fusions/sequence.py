@@ -323,6 +323,7 @@ def _seen_outside(module: Module, owner: ClassInfo) -> Refusal | None:
         for node in ast.walk(called.around[-1]) if called.around else ():
             if isinstance(node, ast.Assign) and node.value is called.node:
                 holders.update(path.rpartition(".")[2] for path in map(dotted, node.targets) if path is not None)
+    module.mentions.has_word(*holders)
     for statement in module.statements:
         if not any(holder in words_of(statement) for holder in holders):
             continue

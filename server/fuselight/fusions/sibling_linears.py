@@ -63,6 +63,7 @@ from fuselight.fusions.plan import (
     Unpack,
 )
 from fuselight.fusions.views import needs_contiguous
+from fuselight.fusions.walks import walked
 from fuselight.graph.classes import ClassInfo, Layer, local_names
 from fuselight.graph.mentions import self_parameter
 from fuselight.graph.module import Module, Scope
@@ -70,6 +71,8 @@ from fuselight.graph.values import Graph, Value
 from fuselight_emitter.ir import LogicalNode
 
 _LINEAR = "torch.nn.Linear"
+_PURE_CALLS = frozenset("int float len max min round sum abs getattr range tuple".split())
+
 _PARAMETERS = ("in_features", "out_features", "bias", "device", "dtype")
 """The positional parameters of `torch.nn.Linear`, torch 2.13."""
 
@@ -261,6 +264,7 @@ def _refusal(module: Module, scope: Scope, graph: Graph, owner: ClassInfo, parts
         provenance.known_class(owner)
         or provenance.found_by_computed_name(module, owner)
         or provenance.hooked(module, names)
+        or walked(module, owner)
         or provenance.depends_on_shape(module, owner, names)
         or _unlike(parts)
         or _made_apart(parts)
@@ -307,18 +311,36 @@ def _made_apart(parts: list[_Part]) -> Refusal | None:
     start, end = block.index(assigned[0]), block.index(assigned[-1])
     read = {ast.unparse(node) for part in parts for given in part.arguments.values() for node in _reads(given)}
     for between in block[start:end]:
-        if between in assigned:
-            continue
+        if between not in assigned and not _is_plain_assignment(between):
+            return Refusal(
+                "something between the layers may change a size, or see half of them", Place(statement, between)
+            )
         for node in ast.walk(between):
             stored = isinstance(node, ast.Name | ast.Attribute) and not isinstance(node.ctx, ast.Load)
             if stored and ast.unparse(node) in read:
                 return Refusal(f"`{ast.unparse(node)}` changes between the layers", Place(statement, between))
-            own = isinstance(node, ast.Call) and ast.unparse(node.func).startswith("self.")
-            if own and any(name.startswith("self.") for name in read):
-                return Refusal(f"`{ast.unparse(node)[:60]}` may change a size", Place(statement, between))
-            if isinstance(node, ast.Return | ast.Raise):
-                return Refusal("`__init__` may return between the layers", Place(statement, between))
     return None
+
+
+def _is_plain_assignment(node: ast.stmt) -> bool:
+    """Whether a statement only assigns a value that is no call, or one of a class that does not get `self`."""
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant)
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+        return isinstance(node, ast.AnnAssign | ast.Pass)
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    if not all(isinstance(target, ast.Name | ast.Attribute) for target in targets):
+        return False
+    for inner in ast.walk(node.value):
+        if isinstance(inner, ast.Call):
+            name = ast.unparse(inner.func).rpartition(".")[2]
+            if not (name[:1].isupper() or name in _PURE_CALLS):
+                return False
+            if any(isinstance(one, ast.Name) and one.id == "self" for one in inner.args):
+                return False
+        elif isinstance(inner, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom):
+            return False
+    return True
 
 
 def _reads(node: ast.expr) -> Iterator[ast.expr]:
@@ -520,7 +542,8 @@ _MODULE_ATTRIBUTES = frozenset(
     "training forward parameters named_parameters buffers named_buffers children named_children modules named_modules"
     " train eval requires_grad_ zero_grad share_memory extra_repr half float double bfloat16 cuda cpu to type apply"
     " state_dict load_state_dict compile add_module register_buffer register_parameter register_module get_parameter"
-    " get_buffer get_submodule set_submodule dump_patches call_super_init T_destination".split()
+    " get_buffer get_submodule set_submodule dump_patches call_super_init T_destination log trainer hparams logger"
+    " config dtype device name fabric optimizers".split()
 )
 
 
@@ -531,7 +554,9 @@ def _free_attribute(module: Module, owner: ClassInfo, name: str) -> str:
     def taken(candidate: str) -> bool:
         if candidate in _MODULE_ATTRIBUTES or keyword.iskeyword(candidate):
             return True
-        if any(candidate in member.methods for member in owner.family):
+        if any(candidate in member.methods or _is_bound_in(member.node, candidate) for member in owner.family):
+            return True
+        if any(True for _ in module.mentions.strings_with(candidate)):
             return True
         return any(mention.owner in family for mention in module.mentions.of_attribute(candidate))
 
@@ -540,6 +565,15 @@ def _free_attribute(module: Module, owner: ClassInfo, name: str) -> str:
         number += 1
         candidate = f"{name}_{number}"
     return candidate
+
+
+def _is_bound_in(node: ast.ClassDef, name: str) -> bool:
+    """Whether a class body binds or declares `name`."""
+    return any(
+        isinstance(inner, ast.Assign | ast.AnnAssign)
+        and any(isinstance(one, ast.Name) and one.id == name for one in ast.walk(inner))
+        for inner in node.body
+    )
 
 
 def _free_function(module: Module, name: str) -> str:

@@ -54,11 +54,10 @@ def swish(x):
 """,
             after="""\
 import torch
-import torch.nn.functional as F
 
 
 def swish(x):
-    return F.silu(x)
+    return torch.nn.functional.silu(x)
 """,
             safety=Safety.EXACT,
         ),
@@ -103,14 +102,14 @@ class M(nn.Module):
         ),
         Example(
             before="""\
-import torch
+from torch import exp
 
 
 def f(h):
-    return h / (1.0 + torch.exp(-h))
+    return h / (1.0 + exp(-h))
 """,
             after="""\
-import torch
+from torch import exp
 import torch.nn.functional as F
 
 

@@ -196,6 +196,8 @@ class _Follow:
     def _callee(self, scope: Scope, graph: Graph, by: Value, func: ast.expr) -> tuple[Scope, int, bool] | None:
         """The function of the file that is called, how many parameters the call leaves out, and whether by its name."""
         if isinstance(func, ast.Name):
+            if func.id not in graph.local and func.id not in self.module.names.bindings:
+                return None
             found = next((one for one in self._scopes() if one.name == f"{scope.name}.{func.id}"), None)
             binding = self.module.names.bindings.get(func.id)
             if found is None and binding is not None and isinstance(binding.local, Function):
@@ -218,6 +220,7 @@ class _Follow:
         return None
 
     def _class(self, name: str) -> ClassInfo | None:
+        self.module.mentions.has_word(name)  # what is found rests on the statement that defines it
         node = self.module.names.local_class(name)
         return self.module.classes.by_node.get(node) if node is not None else None
 
@@ -226,6 +229,7 @@ class _Follow:
         return (found, skipped, False) if found is not None else None
 
     def _scopes(self) -> Iterator[Scope]:
+        self.module.mentions.look_at_everything()
         for statement in self.module.statements:
             yield from self.module.scopes(statement)
 

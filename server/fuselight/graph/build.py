@@ -361,7 +361,10 @@ class _Builder:
         carried: dict[str, Value] = {}
         for name in sorted(assigned):
             known = before.get(name)
-            carried[name] = self._value("joined", None, [known] if known is not None else [], shared)
+            value = self._value("joined", None, [known] if known is not None else [], shared)
+            value.roots |= {value.order}
+            carried[name] = value
+        start = self.order
         self.env = {**before, **carried}
         outer, statement = self.block, self.statement
         if isinstance(node, ast.While):
@@ -380,11 +383,28 @@ class _Builder:
                 value.inputs = (*value.inputs, end)
                 if value.uses:
                     self._use(end, Consumption.JOINED, value)
+        self._carry_over(start, carried)
         self.env = {**before, **carried}
         self._join([self.env, after] if reached else [self.env, {**self.env, **after}])
         if node.orelse:
             env, _ = self._inner(node.orelse)
             self._join([self.env, env])
+
+    def _carry_over(self, start: int, carried: dict[str, Value]) -> None:
+        """What a turn of a loop does to a carried value, it does to what the turn before left in it."""
+        left = {
+            value.order: frozenset(root for end in value.inputs for root in end.roots) for value in carried.values()
+        }
+        for _ in carried:  # a value may be handed on through several names, a turn each
+            for order in left:
+                left[order] |= frozenset(root for other in left[order] & left.keys() for root in left[other])
+        for value in self.graph.values:
+            if value.order >= min(left, default=start) and not value.roots.isdisjoint(left):
+                value.roots |= frozenset(root for order in value.roots & left.keys() for root in left[order])
+        for at, write in enumerate(self.graph.writes):
+            if write.order > start and not write.roots.isdisjoint(left):
+                roots = write.roots | frozenset(root for order in write.roots & left.keys() for root in left[order])
+                self.graph.writes[at] = Write(write.order, roots, write.node, write.sure)
 
     def _try(self, node: ast.Try | ast.TryStar) -> None:
         before = dict(self.env)
@@ -678,6 +698,8 @@ class _Builder:
             self._exit()
         self._effects(node, inputs, keywords)
         kind = kind_of_function(path)
+        if kind is not None and not inputs and list(keywords) == ["input"]:
+            inputs, keywords = [keywords["input"]], {}
         if kind is not None and not _in_place(keywords) and "out" not in keywords:
             return self._known(kind, node, inputs, keywords)
         if is_pure_function(path):

@@ -85,9 +85,13 @@ class Asked:
 
     words: set[str] = field(default_factory=set[str])
     parts: set[str] = field(default_factory=set[str])
+    everything: bool = False
+    """Whether the whole file was looked at."""
 
     def bears_on(self, statement: Statement) -> bool:
         """Whether `statement` could answer any of what was asked."""
+        if self.everything:
+            return True
         return not self.words.isdisjoint(words_of(statement)) or any(part in statement.text for part in self.parts)
 
 
@@ -117,6 +121,11 @@ class Mentions:
             known = [statement for statement in self._statements if word in words_of(statement)]
             self._by_word[word] = known
         return known
+
+    def look_at_everything(self) -> None:
+        """Say that what is asked rests on every statement of the file."""
+        if self._asked is not None:
+            self._asked.everything = True
 
     def of_attribute(self, name: str) -> Iterator[Mention]:
         """Every `<object>.<name>`."""
@@ -159,7 +168,7 @@ class Mentions:
 
     def has_word(self, *words: str) -> bool:
         """Whether one of `words` stands anywhere in the file, in code, comment or string."""
-        return any(self._with(word) for word in words)
+        return any([self._with(word) for word in words])  # all are asked, so that all are recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +215,9 @@ def _collect(top: ast.stmt, statement: Statement, facts: Facts) -> None:
                 method = isinstance(context.parent, ast.ClassDef)
                 me = context.self_name
                 if method:
+                    # A method whose first parameter has another name may be used as a plain function.
                     me = self_parameter(node)
+                    me = me if me == "self" else None
                 elif me in _parameters(node.args):
                     me = None
                 function = node if method or context.function is None else context.function

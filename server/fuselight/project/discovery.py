@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-from pathspec import GitIgnoreSpec
+from typing import TYPE_CHECKING, Final
 
 from fuselight.project.settings import Settings
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 NEVER_READ: Final = frozenset(
     {
@@ -139,7 +140,7 @@ class _Walk:
         root = settings.root or Path.cwd()
         key = (root, settings.exclude)
         if key not in self._excludes:
-            self._excludes[key] = _Ignored(os.path.realpath(root), GitIgnoreSpec.from_lines(settings.exclude))
+            self._excludes[key] = _Ignored(os.path.realpath(root), _patterns(settings.exclude))
         return self._excludes[key]
 
 
@@ -172,14 +173,21 @@ def _gitignores_of(directory: str) -> Iterator[_Ignored]:
         except OSError:
             # No such file, or, in a worktree, `.git` is itself a file.
             continue
-        yield _Ignored(directory, GitIgnoreSpec.from_lines(_sound(lines)))
+        yield _Ignored(directory, _patterns(_sound(lines)))
 
 
 def _sound(lines: Iterable[str]) -> Iterator[str]:
     """The lines that are patterns; git skips one that it cannot read, pathspec would raise."""
     for line in lines:
         try:
-            GitIgnoreSpec.from_lines([line])
+            _patterns([line])
         except ValueError:
             continue
         yield line
+
+
+def _patterns(lines: Iterable[str]) -> GitIgnoreSpec:
+    # Slow to import, and a file that is named needs none.
+    from pathspec import GitIgnoreSpec
+
+    return GitIgnoreSpec.from_lines(lines)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import os
-import tempfile
 import tokenize
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +96,9 @@ def write_source(source: SourceFile, text: str) -> ReadingProblem | None:
 
 
 def _replace(target: Path, data: bytes, status: os.stat_result) -> None:
+    # Slow to import, and most runs write nothing.
+    import tempfile
+
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".fuselight", dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -6,6 +6,7 @@ import re
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from fuselight.fusions.model import Finding
 from fuselight.project.codes import EVERYTHING, matches
@@ -48,10 +49,11 @@ class Suppressions:
 NONE = Suppressions()
 
 
+@lru_cache(maxsize=1)
 def suppressions(text: str) -> Suppressions:
-    """The suppression comments of a text, whole or broken."""
-    # The plain search is free; hardly a file goes further.
-    if "fuselight:" not in text.casefold():
+    """The suppression comments of a text, whole or broken. The last text's are kept: each finding of it asks."""
+    # Hardly a file goes further.
+    if _COMMENT.search(text) is None:
         return NONE
     file: list[str] = []
     rows: dict[int, tuple[str, ...]] = {}

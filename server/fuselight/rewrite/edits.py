@@ -30,7 +30,7 @@ from fuselight.fusions.plan import (
     Unpack,
 )
 from fuselight.graph.classes import local_names
-from fuselight.graph.mentions import Function
+from fuselight.graph.mentions import Function, words_of
 from fuselight.graph.module import Module
 from fuselight.rewrite.imports import import_edits
 from fuselight.source.lines import LineIndex
@@ -332,6 +332,8 @@ class _Renderer:
             key=lambda node: (node.end_lineno or 0, node.end_col_offset or 0),
         )
         at = self._end(statement, last)
+        # An argument's own parentheses are no part of its node: `padding=(3 // 2)`.
+        at += _without_comments(self.text[at : end - 1]).rfind(")") + 1
         rest = self.text[at : end - 1]
         closing = self.lines.line_of(end - 1)
         if "," in _without_comments(rest) or (self.lines.line_of(at) < closing and rest.strip() != ""):
@@ -399,6 +401,15 @@ class _Renderer:
         offset = max(offset, start)
         yield _Edit(offset, offset, f"{code}\n\n\n")
 
+    def _stands_above(self, action: AddFunction, local: ast.stmt, name: str) -> bool:
+        """Whether `local` is the very function, and defined before the class that is to use it."""
+        for statement in self.module.statements:
+            if statement is action.before:
+                return False
+            if local in statement.body:
+                return ast.dump(local) == ast.dump(ast.parse(self._function(action, name)).body[0])
+        return False
+
     def _function(self, action: AddFunction, name: str) -> str:
         emitter = self._emitter(action.before, None)
         match action.function:
@@ -416,11 +427,9 @@ class _Renderer:
         number, name = 1, wanted
         while True:
             known = self.module.names.bindings.get(name)
-            if known is None:
+            if known is None and name not in words_of(action.before):
                 return name
-            if known.local is not None and ast.dump(known.local) == ast.dump(
-                ast.parse(self._function(action, name)).body[0]
-            ):
+            if known is not None and known.local is not None and self._stands_above(action, known.local, name):
                 return name
             number += 1
             name = f"{wanted}_{number}"

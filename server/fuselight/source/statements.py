@@ -128,7 +128,7 @@ class StatementCache:
 
     def __init__(self) -> None:
         self._statements: dict[str, Statement] = {}
-        self._incomplete: set[str] = set()
+        self._incomplete: dict[str, tuple[str, ...]] = {}
         self._whole: dict[str, str] = {}
         self._failed: dict[str, SyntaxError] = {}
         self._fresh = True
@@ -208,16 +208,15 @@ class StatementCache:
         whole = self._whole.get(piece)
         if whole is not None and whole in self._statements and text.startswith(whole, start):
             return self._statements[whole], bisect_left(pieces, (start + len(whole), 0))
-        if piece not in self._incomplete:
+        closing = self._incomplete.get(piece)
+        if closing is None:
             parsed = self._parse(piece)
             if isinstance(parsed, Statement):
                 return parsed, at + 1
             closing = _what_closes(parsed, piece)
             if not closing:
                 return None
-            self._incomplete.add(piece)
-        else:
-            closing = ("",)
+            self._incomplete[piece] = closing
         attempts = 0
         for following in range(at + 1, len(pieces)):
             part = text[pieces[following][0] : pieces[following][1]]
@@ -231,9 +230,10 @@ class StatementCache:
                 continue
             parsed = self._parse(joined)
             if isinstance(parsed, Statement):
+                self._whole[piece] = joined
                 return parsed, following + 1
             closing = _what_closes(parsed, joined) or closing
-            self._incomplete.add(joined)
+            self._incomplete[joined] = closing
             attempts += 1
             if attempts == (_MOST_ATTEMPTS if self._fresh else _MOST_ATTEMPTS_WHILE_TYPING):
                 return None

@@ -10,7 +10,7 @@ from importlib import import_module
 
 from fuselight.cli.run import FileReport, Site
 from fuselight.cli.terminal import Style
-from fuselight.fusions.model import Safety
+from fuselight.fusions.model import Finding, Safety
 
 DEFAULT_FIXED = frozenset({Safety.EXACT})
 
@@ -44,6 +44,28 @@ def label(site: Site) -> str:
     return "refused" if site.finding.refused is not None else site.finding.safety.value
 
 
+def notes(finding: Finding) -> Iterator[tuple[str, str]]:
+    """What is to be said below a finding: a name, and a text on one line."""
+    if finding.refused is not None:
+        yield "refused", " ".join(finding.refused.splitlines())
+        return
+    title, why = on_offer(finding)
+    yield "help", title
+    if why:
+        yield finding.safety.value, why
+    if finding.withheld is not None:
+        yield "no edit", " ".join(finding.withheld.splitlines())
+
+
+def on_offer(finding: Finding) -> tuple[str, str]:
+    """What the rewrite does, and why it is no safer than it is, each on one line; the second empty where it is exact.
+
+    An editor shows the two as one, `Merge ... (checkpoint: why)`; here the class stands in brackets before.
+    """
+    title, _, why = " ".join(finding.title.splitlines()).partition(f" ({finding.safety.value}: ")
+    return title, why.removesuffix(")")
+
+
 def summary(report: Report) -> str:
     """The last lines of the text formats: how many there are, and what `fix` would do about them."""
     found = [site.finding for site in report.sites() if site.finding.refused is None]
@@ -60,6 +82,8 @@ def summary(report: Report) -> str:
             for safety in Safety
             if fixable[safety] and safety not in DEFAULT_FIXED
         ]
+        if withheld := len(found) - fixable.total():
+            offers.append(f"{withheld} without an edit")
         offered = f" ({', '.join(offers)})" if offers else ""
         lines.append(f"Found {counted(len(found), 'fusion')}{offered}.")
     else:

@@ -17,7 +17,7 @@ def render(report: Report) -> str:
         for site in file.sites:
             finding = site.finding
             row, column = lines.row_column(finding.span.start)
-            reason = f" (refused: {finding.refused})" if finding.refused is not None else ""
+            reason = f" ({finding.refused})" if finding.refused is not None else ""
             reason += f" (no edit: {finding.withheld})" if finding.withheld is not None else ""
             message = printable(" ".join(f"{finding.message}{reason}".splitlines()))
             place = f"{style.bold(path)}{style.faint(':')}{row}{style.faint(':')}{column}{style.faint(':')}"

@@ -6,7 +6,7 @@ import difflib
 import unicodedata
 from collections.abc import Iterator
 
-from fuselight.cli.formats import Report, label, summary
+from fuselight.cli.formats import Report, label, notes, summary
 from fuselight.cli.run import Site, displayed
 from fuselight.cli.terminal import Style, printable
 from fuselight.fusions.model import Fix, TextEdit
@@ -58,14 +58,8 @@ def _finding(site: Site, path: str, lines: LineIndex, style: Style) -> Iterator[
     if finding.others:
         also = (":".join(map(str, lines.row_column(other.start))) for other in finding.others)
         yield f"{style.faint('also at')}: {', '.join(also)}"
-    title = printable(" ".join(finding.title.splitlines()))
-    if finding.refused is not None:
-        yield f"{style.faint('refused')}: {printable(' '.join(finding.refused.splitlines()))}"
-    elif finding.withheld is not None:
-        yield f"{style.faint('help')}: {title}"
-        yield f"{style.faint('no edit')}: {printable(' '.join(finding.withheld.splitlines()))}"
-    else:
-        yield f"{style.faint('help')}: {title}"
+    for name, text in notes(finding):
+        yield f"{style.faint(name)}: {printable(text)}"
     if site.fix is not None:
         yield from _change(site.fix, lines, style)
 

@@ -5,7 +5,7 @@ Source: https://docs.github.com/en/actions/reference/workflows-and-actions/workf
 
 from __future__ import annotations
 
-from fuselight.cli.formats import Report, label
+from fuselight.cli.formats import Report, label, notes
 from fuselight.cli.run import FileReport, Site, displayed
 from fuselight.source.lines import LineIndex
 
@@ -36,8 +36,7 @@ def _command(site: Site, file: FileReport, lines: LineIndex) -> str:
         properties.append(f"endLine={end_row}")
     level = "warning" if finding.refused is None else "notice"
     message = f"{path}:{row}:{column}: {finding.code} [{label(site)}] {finding.message}"
-    last = f"refused: {finding.refused}" if finding.refused is not None else f"help: {finding.title}"
-    data = _data(f"{message}\n  {last}")
+    data = _data("\n  ".join([message, *(f"{name}: {text}" for name, text in notes(finding))]))
     return f"::{level} {','.join(properties)}::{data}\n"
 
 

@@ -1,0 +1,184 @@
+"""Loops over all parameters or layers of a model: may what they do tell a merged matrix from its parts?"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from fuselight.fusions import provenance
+from fuselight.fusions.base import Refusal
+from fuselight.fusions.plan import Place
+from fuselight.graph.classes import ClassInfo
+from fuselight.graph.mentions import Called
+from fuselight.graph.module import Module
+
+_WALKS = ("parameters", "modules", "named_parameters", "named_modules")
+
+_FILLS = frozenset(
+    "normal_ uniform_ trunc_normal_ zeros_ ones_ constant_ zero_ fill_ log_normal_ exponential_ cauchy_".split()
+)
+"""Initialisers that draw or set each element alike, whatever the shape."""
+
+_HARMLESS_ATTRIBUTES = frozenset(
+    "requires_grad device dtype is_cuda is_leaf is_sparse training ndim eval train to cuda cpu half float double"
+    " bfloat16 zero_grad requires_grad_ is_floating_point dim apply extra_repr __class__".split()
+)
+_TAKERS = frozenset(
+    "clip_grad_norm_ clip_grad_value_ clip_grad_norm clip_grad_value list filter tuple sum next any all set len"
+    " itertools.chain chain enumerate zip dict sorted".split()
+)
+
+
+def walked(module: Module, owner: ClassInfo) -> Refusal | None:
+    """Nothing that the file does to every parameter or layer may depend on where one matrix ends.
+
+    A loop may fill, freeze, move or count; it may not measure, slice or pick by position. Layers of types other than
+    `nn.Linear` are of no concern.
+    """
+    for called in module.mentions.calls_of(*_WALKS):
+        if not _concerns(called, owner):
+            continue
+        refusal = _walk(module, called)
+        if refusal is not None:
+            return refusal
+    for called in module.mentions.calls_of("apply"):
+        for argument in called.node.args[:1]:
+            refusal = _applied(module, called, argument)
+            if refusal is not None:
+                return refusal
+    return None
+
+
+def _concerns(called: Called, owner: ClassInfo) -> bool:
+    """Whether the walk can meet a layer of `owner`: not one over `self` of a class that surely holds none."""
+    return isinstance(called.node.func, ast.Attribute)
+
+
+def _walk(module: Module, called: Called) -> Refusal | None:
+    place = Place(called.statement, called.node)
+    why = Refusal("the file picks parameters or layers of a model by position, or measures them", place)
+    top = called.around[-1] if called.around else None
+    if top is None:
+        return None
+    parents = {child: node for node in ast.walk(top) for child in ast.iter_child_nodes(node)}
+    node: ast.AST = called.node
+    parent = parents.get(node)
+    while isinstance(parent, ast.Call) and node in parent.args:
+        name = parent.func.attr if isinstance(parent.func, ast.Attribute) else getattr(parent.func, "id", "")
+        if name in ("enumerate", "zip", "sorted"):
+            return why
+        if name == "next":
+            outer = parents.get(parent)
+            harmless = isinstance(outer, ast.Attribute) and outer.attr in _HARMLESS_ATTRIBUTES
+            return None if harmless else why
+        if name not in _TAKERS or name.startswith("clip_grad"):
+            return None  # an optimiser, a clipping by the total norm: handed all of them
+        node, parent = parent, parents.get(parent)
+    if isinstance(parent, ast.Subscript | ast.Starred | ast.Assign | ast.Return):
+        return why if isinstance(parent, ast.Subscript | ast.Starred) or node is not called.node else None
+    if isinstance(parent, ast.For):
+        variables = {name.id for name in ast.walk(parent.target) if isinstance(name, ast.Name)}
+        return _uses(module, called, variables, parent.body, why)
+    if isinstance(parent, ast.comprehension):
+        variables = {name.id for name in ast.walk(parent.target) if isinstance(name, ast.Name)}
+        whole = parents.get(parent)
+        return _uses(module, called, variables, [whole] if whole is not None else [], why)
+    return None
+
+
+def _applied(module: Module, called: Called, argument: ast.expr) -> Refusal | None:
+    why = Refusal("a function applied to every layer measures it", Place(called.statement, called.node))
+    if isinstance(argument, ast.Lambda):
+        variables = {one.arg for one in argument.args.args}
+        return _uses(module, called, variables, [argument.body], why)
+    name = argument.attr if isinstance(argument, ast.Attribute) else getattr(argument, "id", None)
+    if name is None or not module.mentions.has_word(name):
+        return None
+    for statement in module.statements:
+        for scope in module.scopes(statement):
+            function = scope.function
+            if function.name == name:
+                variables = {one.arg for one in function.args.args if one.arg != "self"}
+                refusal = _uses(module, called, variables, function.body, why)
+                if refusal is not None:
+                    return refusal
+    return None
+
+
+def _uses(
+    module: Module,
+    called: Called,
+    variables: set[str],
+    body: list[ast.stmt] | list[ast.expr] | list[ast.AST],
+    why: Refusal,
+) -> Refusal | None:
+    for part in body:
+        for node, around in _occurrences(part, variables, ()):
+            if provenance.only_for_other_types(module, node, around, "torch.nn.Linear"):
+                continue
+            if not _is_harmless(node, around, variables):
+                return why
+    return None
+
+
+def _occurrences(
+    node: ast.AST, variables: set[str], around: tuple[ast.AST, ...]
+) -> Iterator[tuple[ast.Name, tuple[ast.AST, ...]]]:
+    if isinstance(node, ast.Name):
+        if node.id in variables and isinstance(node.ctx, ast.Load):
+            yield node, around
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _occurrences(child, variables, (*around, node))
+
+
+def _is_harmless(node: ast.Name, around: tuple[ast.AST, ...], variables: set[str]) -> bool:
+    """Whether one use of the loop variable would do the same to a merged matrix as to its parts."""
+    chain: ast.AST = node
+    depth = len(around)
+    names: list[str] = []
+    while depth and isinstance(around[depth - 1], ast.Attribute):
+        depth -= 1
+        chain = around[depth]
+        assert isinstance(chain, ast.Attribute)
+        names.append(chain.attr)
+    parent = around[depth - 1] if depth else None
+    if names and names[0] in _HARMLESS_ATTRIBUTES:
+        return True
+    if names and names[-1] in _FILLS and isinstance(parent, ast.Call) and parent.func is chain:
+        return not any(_mentions(argument, variables) for argument in _arguments(parent))
+    match parent:
+        case ast.Call(func=func) if chain in parent.args:
+            name = func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "")
+            if name in ("isinstance", "hasattr", "type", "getattr", "print", "issubclass", "id"):
+                return True
+            others = [argument for argument in _arguments(parent) if argument is not chain]
+            if name in _FILLS:
+                return not any(_mentions(argument, variables) for argument in others)
+            return name in provenance.SHAPE_INITIALISERS  # looked at on its own
+        case ast.Call() if parent.func is chain and names and names[-1] == "numel":
+            return depth >= 2 and isinstance(around[depth - 2], ast.GeneratorExp | ast.ListComp)
+        case ast.Compare():
+            return all(
+                isinstance(op, ast.Is | ast.IsNot | ast.In | ast.NotIn | ast.Eq | ast.NotEq) for op in parent.ops
+            ) and (not names or names[-1] in ("bias", "weight", "grad"))
+        case ast.Assign():
+            return chain in parent.targets and names[-1:] in (["requires_grad"], ["grad"])
+        case ast.If() | ast.IfExp() | ast.BoolOp() | ast.UnaryOp():
+            return names[-1:] in (["requires_grad"], ["bias"], ["grad"])
+        case ast.GeneratorExp() | ast.ListComp():
+            # `[p for p in model.parameters() if p.requires_grad]`: handed on as they are.
+            return not names
+        case ast.comprehension():
+            return names[-1:] == ["requires_grad"]
+        case _:
+            # Strings picked from a name: `"bias" in n`, `n.endswith(...)`. Names are looked at on their own.
+            return bool(names) and names[-1] in ("endswith", "startswith", "split", "replace", "lower")
+
+
+def _arguments(call: ast.Call) -> list[ast.expr]:
+    return [*call.args, *(keyword.value for keyword in call.keywords)]
+
+
+def _mentions(node: ast.expr, variables: set[str]) -> bool:
+    return any(isinstance(inner, ast.Name) and inner.id in variables for inner in ast.walk(node))
