@@ -37,7 +37,7 @@ def test_concise(run, files) -> None:
         "other.py:2:5: FUS201 [checkpoint] `fuse_checkpoint` can be fused\n"
         "other.py:3:5: FUS402 [exact] `withheld` can be fused (no edit: generated file)\n"
         "Found 4 fusions (1 fixable with `fuselight fix`, 1 more with `--allow checkpoint`, "
-        "1 more with `--allow numerics`).\n"
+        "1 more with `--allow numerics`, 1 without an edit).\n"
     )
 
 
@@ -63,6 +63,13 @@ def test_full(run, files) -> None:
     ]
 
 
+def test_full_says_what_the_class_means_here(run, files) -> None:
+    files(model="y = fuse_checkpoint(x)\n")
+    ran = run("check").out.splitlines()
+    assert ran[0] == "FUS201 [checkpoint] `fuse_checkpoint` can be fused"
+    assert ran[6:8] == ["help: Replace by `fused(x)`", "checkpoint: why"]
+
+
 def test_full_counts_wide_characters(run, files) -> None:
     files(model="s = '\u4e2de\u0301'; y = fuse_exact(x)\n")
     frame = run("check").out.splitlines()
@@ -82,7 +89,7 @@ def test_refused(run, files) -> None:
     ran = concise(run, "--refused")
     assert ran.status == 0
     assert ran.out == (
-        "model.py:1:5: FUS403 [refused] `refused` can be fused (refused: it is also called elsewhere)\n"
+        "model.py:1:5: FUS403 [refused] `refused` can be fused (it is also called elsewhere)\n"
         "No fusions found.\n1 near miss refused.\n"
     )
     assert "refused: it is also called elsewhere" in run("check", "--refused").out
@@ -254,9 +261,17 @@ def test_a_fault_in_an_edit_costs_the_edit(run, files) -> None:
     files(model="y = nofix(x)\nz = fuse_exact(x)\n")
     ran = run("check", "--output-format", "json")
     assert [bool(found["fix"]) for found in json.loads(ran.out)] == [False, True]
-    assert ran.err.startswith("error: model.py:1:5: internal error: RuntimeError: no edit came of it at conftest.py:")
-    assert ran.err.endswith(" (the edit of FUS405)\n")
+    assert ran.err.startswith("error: model.py:1:5: internal error: RewriteError: no edit came of it at conftest.py:")
+    assert ran.err.endswith(" (the edit of FUS404)\n")
     assert ran.status == 2
+
+
+def test_a_fault_in_a_fusion_costs_only_that(run, files) -> None:
+    files(model="y = fuse_exact(x)  # fault\n")
+    ran = concise(run)
+    assert (ran.status, ran.out.count("FUS401")) == (2, 1)
+    assert ran.err.startswith("error: model.py: internal error: FUS201 failed in Block.forward: KeyError: 'layer' at ")
+    assert ran.err.count("\n") == 1
 
 
 def test_comments_silence(run, files) -> None:

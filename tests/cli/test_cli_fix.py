@@ -42,12 +42,16 @@ def test_it_says_what_it_did(run, files) -> None:
     files(model=ALL, other="x = 1\n")
     assert run("fix").out.splitlines() == [
         "model.py",
-        "    FUS401 [exact] Replace by `fused(x)`  (Block.forward)",
+        "    FUS401 [exact] Block.forward: Replace by `fused(x)`",
         "Applied 1 fusion in 1 file.",
         "1 more with `--allow checkpoint`.",
         "1 more with `--allow breaking`.",
         "1 more with `--allow inference`.",
         "1 more with `--allow numerics`.",
+    ]
+    assert run("fix", "--allow", "checkpoint").out.splitlines()[:2] == [
+        "model.py",
+        "    FUS201 [checkpoint] Block.forward: Replace by `fused(x)`",
     ]
     assert run("fix").out.splitlines()[0] == "Nothing to apply."
 
@@ -82,11 +86,7 @@ def test_the_rest_stays_byte_for_byte(run, files, tmp_path: Path, data: bytes) -
         (b"y = fuse_exact(x)\nnewer = = 1\n", "model.py:2:9: syntax of Python 3.99"),
         (b"y = fuse_exact(x)\n# \0", "model.py: a binary file"),
         (b"y = fuse_exact(x)\n# crash", "model.py: internal error: RuntimeError: the engine fell over"),
-        (
-            b"y = spoils(x)\n",
-            "model.py: internal error: FUS404 would leave a syntax error ('(' was never closed); not edited",
-        ),
-        (b"y = nofix(x)\n", "model.py: internal error: RuntimeError: no edit came of it"),
+        (b"y = nofix(x)\n", "model.py: internal error: RewriteError: no edit came of it"),
         (b"# coding: latin-1\ny = fuse_exact(x)\n", "model.py: the edited text holds '\u0394'"),
     ],
 )
@@ -97,6 +97,14 @@ def test_never_edited(run, files, tmp_path: Path, data: bytes, said: str) -> Non
     assert ran.err.startswith(f"error: {said}")
     assert (tmp_path / "model.py").read_bytes() == data
     assert (tmp_path / "other.py").read_bytes() == b"y = fused(x)\n"
+
+
+def test_a_fault_in_a_fusion_is_told_once_and_costs_no_other(run, files, tmp_path: Path) -> None:
+    files(model="fuse_exact(x)  # fault\nfuse_exact(x)\n")
+    ran = run("fix")
+    assert (ran.status, ran.err.count("\n")) == (2, 1)
+    assert ran.err.startswith("error: model.py: internal error: FUS201 failed in Block.forward: KeyError: 'layer' at ")
+    assert (tmp_path / "model.py").read_text("utf-8") == "fused(x)  # fault\nfused(x)\n"
 
 
 def test_a_read_only_file_is_an_error(run, files, tmp_path: Path) -> None:

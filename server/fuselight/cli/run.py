@@ -244,10 +244,8 @@ _Task = TypeVar("_Task")
 def in_order(tasks: Sequence[_Task], run: Callable[[_Task], _T], failed: Callable[[_Task, str], _T]) -> list[_T]:
     """`run` of every task, in the order of the tasks; `failed(task, why)` of one that raises or kills its process."""
     processes = min(os.cpu_count() or 1, len(tasks), 61)
-    if len(tasks) <= FEW or processes == 1:
-        done = _chunk(tasks, run)
-    else:
-        done = _in_processes(tasks, run, processes)
+    few = len(tasks) <= FEW or processes == 1
+    done = _chunk(tasks, run) if few else _in_processes(tasks, run, processes)
     return [
         failed(task, problem) if result is None else result for task, (result, problem) in zip(tasks, done, strict=True)
     ]
