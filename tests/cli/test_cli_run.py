@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,48 @@ def test_many_files_report_in_order(tmp_path: Path) -> None:
     ran = fuselight("check", cwd=tmp_path)
     assert ran.returncode == 2
     assert [line.split(":")[1].strip() for line in ran.stderr.splitlines()] == names
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX terminals")
+@pytest.mark.parametrize(
+    ("count", "term", "bar"), [(30, "xterm", True), (30, "dumb", False), (FEW, "xterm", False)], ids=str
+)
+def test_a_bar_where_errors_go_to_a_terminal(tmp_path: Path, count: int, term: str, bar: bool) -> None:
+    import pty
+
+    for number in range(count):
+        (tmp_path / f"m{number}.py").write_text("x = 1\n", "utf-8")
+    ours, theirs = pty.openpty()
+    # One processor would read the files one by one, without a bar.
+    command = "import os, sys; os.cpu_count = lambda: 2; from fuselight.cli import main; sys.exit(main(['check']))"
+    ran = subprocess.run(
+        [sys.executable, "-c", command],
+        cwd=tmp_path,
+        env={**os.environ, "TERM": term, "COLUMNS": "80"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        check=False,
+        timeout=60,
+    )
+    os.close(theirs)
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        shown = b"".join(iter(lambda: _read(terminal), b""))
+    assert (ran.returncode, ran.stdout) == (0, b"No fusions found.\n")
+    assert (b"Reading" in shown) == bar
+    if bar:
+        assert b"30/30" in shown
+        # Taken away when it is done: the report stands alone.
+        assert shown.rstrip(b"\r\n").endswith((b"\x1b[2K", b"\x1b[?25h"))
+    else:
+        assert shown == b""
+
+
+def _read(terminal: FileIO) -> bytes:
+    try:
+        return terminal.read(4096)
+    except OSError:
+        # Linux's way to say that the other end is closed.
+        return b""
 
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_read_and_written_back_untouched(tmp_path: Path, data: bytes, text: str,
     [
         (b"x = 1\0", "a binary file (NUL at byte 5)"),
         (b"\xff\xfex\0", "UTF-16, which Python source cannot be"),
-        (b"# \xe9\n", "its encoding cannot be told: invalid or missing encoding declaration"),
+        (b"# \xe9\n", "not utf-8 at byte 2: invalid continuation byte"),
         (b"a\nb\nc = '\xe9'\n", "not utf-8 at byte 9: invalid continuation byte"),
         (b"\xef\xbb\xbfa\nb\nc = '\xe9'\n", "not utf-8 at byte 12: invalid continuation byte"),
         (b"# coding: klingon\n", "its encoding cannot be told: unknown encoding: klingon"),

@@ -143,7 +143,7 @@ def _summarise(files: list[FixReport], allow: frozenset[Safety], diff: bool, say
     left = [finding for file in files for finding in file.left]
     stuck = sum(finding.safety in allow for finding in left)
     if stuck:
-        say(f"{counted(stuck, 'fusion')} left whose edit is withheld; `fuselight check` says why.")
+        say(f"{counted(stuck, 'fusion')} left without an edit; `fuselight check` says why.")
     for safety in Safety:
         more = sum(finding.safety is safety and finding.withheld is None for finding in left)
         if more and safety not in allow:

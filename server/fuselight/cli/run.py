@@ -326,8 +326,8 @@ def _ignore_interrupts() -> None:
 
 @contextmanager
 def _progress(total: int) -> Generator[Callable[[int], None]]:
-    """A bar on standard error, where that is a terminal; called with the number of files done."""
-    if not sys.stderr.isatty():
+    """A bar on standard error, where that is a terminal that can take it away again; called with what is done."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield lambda done: None
         return
     from rich.console import Console

@@ -45,7 +45,7 @@ def allowed(arguments: argparse.Namespace) -> frozenset[Safety]:
     from fuselight.project.settings import Settings
 
     options = {key: value for key, value in overrides(arguments).items() if key == "allow"}
-    return Settings().merge(options, "--allow").allow or frozenset({Safety.EXACT})
+    return Settings().merge(options, "command line").allow or frozenset({Safety.EXACT})
 
 
 def _listed(given: list[str] | None) -> list[str] | None:

@@ -66,10 +66,24 @@ def decode_source(path: Path, data: bytes) -> SourceFile | ReadingProblem:
             return ReadingProblem(f"its coding cookie says {encoding}, which Python source cannot be")
         text = data[len(_BOM) if bom else 0 :].decode(encoding)
     except UnicodeDecodeError as error:
-        return ReadingProblem(f"not {encoding} at byte {error.start + len(data) - len(error.object)}: {error.reason}")
+        return _undecodable(encoding, data, error)
     except (SyntaxError, LookupError) as error:
-        return ReadingProblem(f"its encoding cannot be told: {error}")
+        return _cookie_problem(data, error)
     return SourceFile(path, data, text, encoding, bom)
+
+
+def _cookie_problem(data: bytes, told: SyntaxError | LookupError) -> ReadingProblem:
+    # Of a first line that is no UTF-8 `tokenize` says only that it lacks a cookie.
+    if str(told).startswith("invalid or missing"):
+        try:
+            data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            return _undecodable("utf-8", data, error)
+    return ReadingProblem(f"its encoding cannot be told: {told}")
+
+
+def _undecodable(encoding: str, data: bytes, error: UnicodeDecodeError) -> ReadingProblem:
+    return ReadingProblem(f"not {encoding} at byte {error.start + len(data) - len(error.object)}: {error.reason}")
 
 
 def write_source(source: SourceFile, text: str) -> ReadingProblem | None:
