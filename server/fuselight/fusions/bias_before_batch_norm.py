@@ -37,7 +37,7 @@ import ast
 from collections.abc import Iterator
 
 from fuselight.fusions import provenance
-from fuselight.fusions.base import Match, Refusal, fusion
+from fuselight.fusions.base import Example, Match, NearMiss, Refusal, fusion
 from fuselight.fusions.model import Safety
 from fuselight.fusions.plan import AddFunction, FoldBiasHook, HookRegistration, Insert, Place, SetArgument
 from fuselight.fusions.sequence import Chain, Link, Sequence
@@ -66,7 +66,302 @@ class BiasBeforeBatchNorm(Sequence):
     name = "bias-before-batch-norm"
     words = (frozenset({"BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"}),)
     kinds = (_CONVOLUTIONS | _LINEAR, _BATCH_NORMS)
-    near = "convolution or linear layer before a batch norm"
+    examples = (
+        Example(
+            before="""\
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, kernel_size=3, padding=1)
+        self.bn = nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        return self.bn(self.conv(x)).relu()
+""",
+            after='''\
+import functools
+
+from torch import nn
+
+
+def _fold_bias_into_batch_norm(module, state_dict, prefix, *args, layer, norm):
+    """Load checkpoints in which the layer before a batch norm still has a bias."""
+    bias = state_dict.pop(f"{prefix}{layer}.bias", None)
+    mean = state_dict.get(f"{prefix}{norm}.running_mean")
+    if bias is not None and mean is not None:
+        state_dict[f"{prefix}{norm}.running_mean"] = mean - bias.to(mean)
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, kernel_size=3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(8)
+        self.register_load_state_dict_pre_hook(
+            functools.partial(_fold_bias_into_batch_norm, layer="conv", norm="bn")
+        )
+
+    def forward(self, x):
+        return self.bn(self.conv(x)).relu()
+''',
+            inputs=((4, 3, 6, 6),),
+            safety=Safety.CHECKPOINT,
+        ),
+        Example(
+            before="""\
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 8, 3),  # stem
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+        )
+
+    def forward(self, x):
+        return self.net(x)
+""",
+            after='''\
+import functools
+
+import torch
+from torch import nn
+
+
+def _fold_bias_into_batch_norm(module, state_dict, prefix, *args, layer, norm):
+    """Load checkpoints in which the layer before a batch norm still has a bias."""
+    bias = state_dict.pop(f"{prefix}{layer}.bias", None)
+    mean = state_dict.get(f"{prefix}{norm}.running_mean")
+    if bias is not None and mean is not None:
+        state_dict[f"{prefix}{norm}.running_mean"] = mean - bias.to(mean)
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 8, 3, bias=False),  # stem
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+        )
+        self.register_load_state_dict_pre_hook(
+            functools.partial(_fold_bias_into_batch_norm, layer="net.0", norm="net.1")
+        )
+
+    def forward(self, x):
+        return self.net(x)
+''',
+            inputs=((4, 3, 6, 6),),
+            safety=Safety.CHECKPOINT,
+        ),
+        Example(
+            before="""\
+import functools
+
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(16, 8)
+        self.norm = nn.BatchNorm1d(8)
+
+    def forward(self, x):
+        x = self.fc(x)
+        x = self.norm(x)
+        return torch.tanh(x)
+""",
+            after='''\
+import functools
+
+import torch
+from torch import nn
+
+
+def _fold_bias_into_batch_norm(module, state_dict, prefix, *args, layer, norm):
+    """Load checkpoints in which the layer before a batch norm still has a bias."""
+    bias = state_dict.pop(f"{prefix}{layer}.bias", None)
+    mean = state_dict.get(f"{prefix}{norm}.running_mean")
+    if bias is not None and mean is not None:
+        state_dict[f"{prefix}{norm}.running_mean"] = mean - bias.to(mean)
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(16, 8, bias=False)
+        self.norm = nn.BatchNorm1d(8)
+        self.register_load_state_dict_pre_hook(
+            functools.partial(_fold_bias_into_batch_norm, layer="fc", norm="norm")
+        )
+
+    def forward(self, x):
+        x = self.fc(x)
+        x = self.norm(x)
+        return torch.tanh(x)
+''',
+            inputs=((6, 16),),
+            safety=Safety.CHECKPOINT,
+        ),
+    )
+    near_misses = (
+        # the output goes elsewhere too
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.bn = nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        y = self.conv(x)
+        return y + self.bn(y)
+""",
+            "more than once",
+        ),
+        # a group norm is no batch norm
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.bn = nn.GroupNorm(2, 8)
+
+    def forward(self, x):
+        return self.bn(self.conv(x))
+""",
+            "",
+        ),
+        # an expression decides
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        b = bool(torch.cuda.is_available())
+        self.conv = nn.Conv2d(3, 8, 3, bias=b)
+        self.bn = nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        return self.bn(self.conv(x))
+""",
+            "decided by an expression",
+        ),
+        # the bias is initialised
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.bn = nn.BatchNorm2d(8)
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x):
+        return self.bn(self.conv(x))
+""",
+            "beside its call",
+        ),
+        # the Sequential is indexed
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+
+    def forward(self, x):
+        return self.net[0](x)
+""",
+            "beside its call",
+        ),
+        # an activation between
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.bn = nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        return self.bn(torch.relu(self.conv(x)))
+""",
+            "",
+        ),
+        # the norm is shared
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.bn = nn.BatchNorm2d(8)
+        self.other = nn.Conv2d(3, 8, 1)
+
+    def forward(self, x):
+        return self.bn(self.conv(x)) + self.bn(self.other(x))
+""",
+            "more than once",
+        ),
+        # channels last, norm on the second dimension
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(16, 5)
+        self.bn = nn.BatchNorm1d(5)
+
+    def forward(self, x):
+        return self.bn(self.fc(x.view(2, 5, 16)))
+""",
+            "second dimension",
+        ),
+    )
 
     def judge(self, module: Module, chain: Chain) -> Iterator[Match]:
         layer, norm = chain.links

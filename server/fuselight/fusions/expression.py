@@ -206,7 +206,7 @@ def _layers_kept(module: Module, scope: Scope, inner: list[Value]) -> Refusal | 
         if value.layer is None or scope.owner is None:
             continue
         refusal = (
-            provenance.known_class(scope.owner)
+            provenance.known_class(module, scope.owner)
             or provenance.touched(module, scope.owner, value.layer, None)
             or provenance.named_in_strings(module, (value.layer.attribute,))
             or provenance.found_by_computed_name(module, scope.owner)

@@ -11,7 +11,7 @@ import re
 from fuselight.fusions.base import Refusal
 from fuselight.fusions.plan import Place
 from fuselight.graph.classes import PRETRAINED_BASES, ClassInfo, Layer, resolve
-from fuselight.graph.mentions import Called, Function, Mention, facts_of
+from fuselight.graph.mentions import Called, Function, Mention, facts_of, is_own_hook
 from fuselight.graph.module import Module
 from fuselight.source.names import dotted
 
@@ -24,7 +24,14 @@ _NAME_WALKS = (
 )  # fmt: skip
 _CHILD_WALKS = ("children", "named_children", "add_module", "register_module")
 
+_TRANSFORMERS_MODULE = re.compile(r"\.(modeling_utils|modeling_outputs|configuration_\w+)\.")
+
 _BIAS_STRING = re.compile(r"""["']bias["']""")
+
+_CHECKPOINT_HOOKS = (
+    "register_load_state_dict_pre_hook", "_register_load_state_dict_pre_hook", "register_load_state_dict_post_hook",
+    "register_state_dict_pre_hook", "register_state_dict_post_hook", "_register_state_dict_hook",
+)  # fmt: skip
 
 _HOOKS = (
     "register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook",
@@ -48,7 +55,7 @@ _MATRIX_OPTIMISERS = (
 """Optimisers whose step looks at a matrix as a whole, so that a merged matrix takes another step."""
 
 
-def known_class(owner: ClassInfo) -> Refusal | None:
+def known_class(module: Module, owner: ClassInfo) -> Refusal | None:
     """The class must be one whose attributes only this file uses."""
     base = owner.unknown_base
     if base is not None:
@@ -62,6 +69,9 @@ def known_class(owner: ClassInfo) -> Refusal | None:
         for name in ("load_state_dict", "_load_from_state_dict", "state_dict", "_save_to_state_dict"):
             if name in member.methods:
                 return Refusal(f"`{member.name}.{name}` reads or writes checkpoints its own way", _place(member))
+    for called in module.mentions.calls_of(*_CHECKPOINT_HOOKS):
+        if not (called.node.args and is_own_hook(called.node.args[0])):
+            return Refusal("the file has a checkpoint hook of its own", Place(called.statement, called.node))
     if owner.node.keywords:
         return Refusal(f"`{owner.name}` has a metaclass or class keywords, which may change it", _place(owner))
     return None
@@ -199,6 +209,8 @@ def depends_on_shape(module: Module, owner: ClassInfo, attributes: frozenset[str
             Place(called.statement, called.node),
         )
     for name in _MATRIX_OPTIMISERS:
+        if module.mentions.has_word(name) and any(text == name for text, _ in module.mentions.strings_with(name)):
+            return Refusal(f"the optimiser `{name}` is named, which treats each matrix as a whole")
         for called in module.mentions.calls_of(name):
             return Refusal(
                 f"the optimiser `{name}` treats each matrix as a whole", Place(called.statement, called.node)
@@ -288,6 +300,9 @@ def _freezes(function: Function, evaluates: bool) -> bool:
     }
     named = {node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)}
     named |= {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+    named |= {
+        node.value for node in ast.walk(function) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
     if any("BatchNorm" in name for name in named):
         return True
     return evaluates and bool(called & {"backward", "step"}) and "train" not in called
@@ -301,8 +316,10 @@ def loads_past_hooks(module: Module, owner: ClassInfo) -> str | None:
     for name, binding in module.names.bindings.items():
         origin = binding.origin or ""
         last = origin.rpartition(".")[2] or name
-        if last in PRETRAINED_BASES or (binding.local is not None and name in PRETRAINED_BASES):
+        if last.endswith(PRETRAINED_BASES) or (binding.local is not None and name.endswith(PRETRAINED_BASES)):
             return f"the models of this file load through `{last}.from_pretrained`, which runs no load hooks"
+        if origin.startswith(".") and _TRANSFORMERS_MODULE.search(origin):
+            return "the file is part of transformers, whose models load through `from_pretrained`, past load hooks"
         if origin.startswith("safetensors") or (last in ("safe_open", "load_file") and "safetensors" in origin):
             return "the file reads safetensors itself, which runs no load hooks"
         if origin.startswith("torch.distributed.checkpoint"):
@@ -311,6 +328,14 @@ def loads_past_hooks(module: Module, owner: ClassInfo) -> str | None:
         receiver = (_receiver(called) or "").lower()
         if not any(part in receiver for part in ("optim", "sched", "scaler", "opt")) and not _only_kept(called):
             return "the file reads state dicts key by key, past load hooks"
+    for called in module.mentions.calls_of("zip"):
+        given = [one for one in called.node.args if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute)]
+        if any(
+            one.func.attr in ("parameters", "buffers", "values", "named_parameters")
+            for one in given
+            if isinstance(one.func, ast.Attribute)
+        ):
+            return "the file copies parameters one by one, past load hooks"
     for called in module.mentions.calls_of("copy_"):
         texts = [
             one for one in module.mentions.calls_of("named_parameters", "state_dict") if one.function is called.function
@@ -481,14 +506,53 @@ def _only_for_other_types(module: Module, found: Called, kind: str) -> bool:
 
 
 def only_for_other_types(module: Module, node: ast.AST, around: tuple[ast.AST, ...], kind: str) -> bool:
-    """Whether a node stands in a branch that `isinstance` keeps to types other than `kind`."""
+    """Whether a node stands in a branch that a test of the type keeps to types other than `kind`."""
     for outer, inner in zip(around, (*around[1:], node), strict=True):
-        if not isinstance(outer, ast.If) or not any(inner is one for one in outer.body):
+        if not isinstance(outer, ast.If):
             continue
-        types = _instance_types(outer.test, module)
-        if types is not None and kind not in types and None not in types and "torch.nn.Module" not in types:
+        if any(inner is one for one in outer.body) and _excludes(outer.test, kind, module):
+            return True
+        if any(inner is one for one in outer.orelse) and _is_test_of(outer.test, kind, module):
             return True
     return False
+
+
+def _excludes(test: ast.expr, kind: str, module: Module) -> bool:
+    """Whether a layer of `kind` surely fails `test`."""
+    if isinstance(test, ast.BoolOp):
+        parts = [_excludes(value, kind, module) for value in test.values]
+        return any(parts) if isinstance(test.op, ast.And) else all(parts)
+    part = _part_of_class_name(test)
+    if part is not None:
+        return part not in kind.rpartition(".")[2]
+    types = _instance_types(test, module)
+    return types is not None and kind not in types and None not in types and "torch.nn.Module" not in types
+
+
+def _is_test_of(test: ast.expr, kind: str, module: Module) -> bool:
+    """Whether a layer of `kind` surely passes `test`."""
+    part = _part_of_class_name(test)
+    if part is not None:
+        return part in kind.rpartition(".")[2]
+    types = _instance_types(test, module)
+    return types is not None and kind in types and not isinstance(test, ast.BoolOp)
+
+
+def _part_of_class_name(test: ast.expr) -> str | None:
+    """`X` of `name.find("X") != -1` and `"X" in name`, where the name says that it is a class's."""
+    match test:
+        case ast.Compare(
+            left=ast.Call(func=ast.Attribute(value=name, attr="find"), args=[ast.Constant(value=str() as part)]),
+            ops=[ast.NotEq()],
+            comparators=[ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=1))],
+        ):
+            pass
+        case ast.Compare(left=ast.Constant(value=str() as part), ops=[ast.In()], comparators=[name]):
+            pass
+        case _:
+            return None
+    text = ast.unparse(name).lower()
+    return part if "class" in text or "__name__" in text else None
 
 
 def _instance_types(test: ast.expr, module: Module) -> set[str | None] | None:
@@ -503,11 +567,15 @@ def _instance_types(test: ast.expr, module: Module) -> set[str | None] | None:
                 return None
             found |= part
         return found
-    if not (isinstance(test, ast.Call) and isinstance(test.func, ast.Name) and test.func.id == "isinstance"):
-        return None
-    if len(test.args) != 2:
-        return None
-    types = test.args[1]
+    match test:
+        case ast.Call(func=ast.Name(id="isinstance"), args=[_, types]):
+            pass
+        case ast.Compare(
+            left=ast.Call(func=ast.Name(id="type"), args=[_]), ops=[ast.Eq() | ast.Is() | ast.In()], comparators=[types]
+        ):
+            pass
+        case _:
+            return None
     elements = types.elts if isinstance(types, ast.Tuple | ast.List) else [types]
     resolved: set[str | None] = set()
     for element in elements:

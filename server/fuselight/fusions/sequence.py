@@ -114,7 +114,7 @@ class Sequence(Fusion):
 
     def _chain(self, module: Module, scope: Scope, owner: ClassInfo, values: list[Value]) -> Chain:
         links: list[Link] = []
-        refusal = provenance.known_class(owner)
+        refusal = provenance.known_class(module, owner)
         for value, kinds in zip(values, self.kinds, strict=True):
             layer = value.layer
             assert layer is not None
@@ -192,7 +192,7 @@ class Sequence(Fusion):
     def _literal_refusal(
         self, module: Module, scope: Scope, owner: ClassInfo, layer: Layer, links: tuple[Link, ...]
     ) -> Refusal | None:
-        refusal = provenance.known_class(owner)
+        refusal = provenance.known_class(module, owner)
         if refusal is None and layer.unknown is not None:
             refusal = Refusal(layer.unknown, Place(layer.statement, layer.assignment))
         for link in links:

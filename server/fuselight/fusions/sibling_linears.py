@@ -39,15 +39,13 @@ Source: `torch.nn.Linear`, `torch.nn.Module.register_load_state_dict_pre_hook`, 
 from __future__ import annotations
 
 import ast
-import builtins
-import keyword
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fuselight.fusions import provenance
 from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion
 from fuselight.fusions.model import Safety
+from fuselight.fusions.naming import free_attribute, free_function, free_local, merged_name, snake_case
 from fuselight.fusions.plan import (
     Action,
     AddFunction,
@@ -106,6 +104,257 @@ class SiblingLinears(Fusion):
     code = "FUS201"
     name = "sibling-linears"
     words = (frozenset({"Linear"}),)
+    examples = (
+        Example(
+            before="""\
+import torch.nn.functional as F
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q_proj = nn.Linear(16, 16)
+        self.k_proj = nn.Linear(16, 16)
+        self.v_proj = nn.Linear(16, 16)
+
+    def forward(self, x):
+        q = self.q_proj(x)
+        k = self.k_proj(x)
+        v = self.v_proj(x)
+        return F.scaled_dot_product_attention(q, k, v)
+""",
+            after='''\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def _merge_m_qkv_proj(module, state_dict, prefix, *args):
+    """Load checkpoints that hold q_proj, k_proj and v_proj in place of qkv_proj."""
+    for parameter in ("weight", "bias"):
+        keys = [
+            f"{prefix}{part}.{parameter}" for part in ("q_proj", "k_proj", "v_proj")
+        ]
+        if state_dict.keys() >= {*keys}:
+            tensors = [state_dict.pop(key) for key in keys]
+            state_dict[f"{prefix}qkv_proj.{parameter}"] = torch.cat(tensors)
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.qkv_proj = nn.Linear(16, 48)
+        self.register_load_state_dict_pre_hook(_merge_m_qkv_proj)
+
+    def forward(self, x):
+        q, k, v = self.qkv_proj(x).split([16, 16, 16], dim=-1)
+        return F.scaled_dot_product_attention(q, k, v)
+''',
+            inputs=((2, 5, 16),),
+            safety=Safety.CHECKPOINT,
+        ),
+        Example(
+            before="""\
+import torch.nn.functional as F
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self, hidden=24):
+        super().__init__()
+        self.gate = nn.Linear(16, hidden, bias=False)  # how much
+        self.up = nn.Linear(16, hidden, bias=False)  # of what
+        self.down = nn.Linear(hidden, 16, bias=False)
+
+    def forward(self, x):
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+""",
+            after='''\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def _merge_m_gate_up(module, state_dict, prefix, *args):
+    """Load checkpoints that hold gate and up in place of gate_up."""
+    for parameter in ("weight",):
+        keys = [f"{prefix}{part}.{parameter}" for part in ("gate", "up")]
+        if state_dict.keys() >= {*keys}:
+            tensors = [state_dict.pop(key) for key in keys]
+            state_dict[f"{prefix}gate_up.{parameter}"] = torch.cat(tensors)
+
+
+class M(nn.Module):
+    def __init__(self, hidden=24):
+        super().__init__()
+        # how much
+        # of what
+        self.gate_up_sizes = [hidden, hidden]
+        self.gate_up = nn.Linear(16, sum(self.gate_up_sizes), bias=False)
+        self.register_load_state_dict_pre_hook(_merge_m_gate_up)
+        self.down = nn.Linear(hidden, 16, bias=False)
+
+    def forward(self, x):
+        gate, up = self.gate_up(x).split(self.gate_up_sizes, dim=-1)
+        return self.down(F.silu(gate) * up)
+''',
+            inputs=((2, 5, 16),),
+            safety=Safety.CHECKPOINT,
+        ),
+    )
+    near_misses = (
+        # rebound
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q = nn.Linear(16, 16)
+        self.k = nn.Linear(16, 16)
+
+    def forward(self, x):
+        q = self.q(x)
+        x = x + 1
+        return q + self.k(x)
+""",
+            "",
+        ),
+        # in place between
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q = nn.Linear(16, 16)
+        self.k = nn.Linear(16, 16)
+
+    def forward(self, x):
+        q = self.q(x)
+        x.mul_(2)
+        return q + self.k(x)
+""",
+            "changed between",
+        ),
+        # called twice
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q = nn.Linear(16, 16)
+        self.k = nn.Linear(16, 16)
+
+    def forward(self, x):
+        q, k = self.q(x), self.k(x)
+        return q + k + self.k(q)
+""",
+            "more than once",
+        ),
+        # the weight is read
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q = nn.Linear(16, 16)
+        self.k = nn.Linear(16, 16)
+
+    def forward(self, x):
+        return self.q(x) + self.k(x) + self.k.weight.sum()
+""",
+            "beside its call",
+        ),
+        # one bias
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q = nn.Linear(16, 16)
+        self.k = nn.Linear(16, 16, bias=False)
+
+    def forward(self, x):
+        return self.q(x) + self.k(x)
+""",
+            "differ in whether they have a bias",
+        ),
+        # written to
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q = nn.Linear(16, 16)
+        self.k = nn.Linear(16, 16)
+
+    def forward(self, x):
+        return self.q(x).mul_(2) + self.k(x)
+""",
+            "written to in place",
+        ),
+        # flat views
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q = nn.Linear(16, 16)
+        self.k = nn.Linear(16, 16)
+
+    def forward(self, x):
+        return self.q(x).view(-1) + self.k(x).view(-1)
+""",
+            "contiguous",
+        ),
+        # by a computed name
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q = nn.Linear(16, 16)
+        self.k = nn.Linear(16, 16)
+        self.parts = [getattr(self, n) for n in "qk"]
+
+    def forward(self, x):
+        return self.q(x) + self.k(x)
+""",
+            "computed name",
+        ),
+    )
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
         owner = scope.owner
@@ -149,8 +398,8 @@ class SiblingLinears(Fusion):
     def _offered(self, module: Module, scope: Scope, graph: Graph, owner: ClassInfo, parts: list[_Part]) -> Match:
         maker = parts[0].layer.owner
         names = [part.name for part in parts]
-        merged = _free_attribute(module, owner, merged_name(names))
-        hook = _free_function(module, f"_merge_{_snake(maker.name)}_{merged}")
+        merged = free_attribute(module, owner, merged_name(names))
+        hook = free_function(module, f"_merge_{snake_case(maker.name)}_{merged}")
         breaking = provenance.loads_past_hooks(module, owner)
         safety = Safety.BREAKING if breaking else Safety.CHECKPOINT
         note = breaking or "old checkpoints load through a hook"
@@ -261,7 +510,7 @@ def _is_pure(node: ast.expr) -> bool:
 def _refusal(module: Module, scope: Scope, graph: Graph, owner: ClassInfo, parts: list[_Part]) -> Refusal | None:
     names = frozenset(part.name for part in parts)
     return (
-        provenance.known_class(owner)
+        provenance.known_class(module, owner)
         or provenance.found_by_computed_name(module, owner)
         or provenance.hooked(module, names)
         or walked(module, owner)
@@ -403,7 +652,7 @@ def _made(
         )
         sizes = tuple(sources)
     else:
-        attribute = _free_attribute(module, maker, f"{merged}_sizes")
+        attribute = free_attribute(module, maker, f"{merged}_sizes")
         sizes = f"self.{attribute}"
         made.append(Attribute(attribute, f"[{', '.join(sources)}]"))
         total = (
@@ -439,6 +688,7 @@ def _calls(
     block = ordered[0].value.block.statements
     argument = _argument(ordered[0].value)
     taken = graph.all_names
+    guarded = _may_be_cut_short(graph, anchor)
     outputs: dict[str, str] = {}
     removed: list[ast.stmt] = []
     replaced: list[Action] = []
@@ -449,11 +699,17 @@ def _calls(
         for part in ordered:
             binding = part.value.binding
             name = _bound_early(binding, anchor, block, argument, outputs) if binding is not None else None
+            if (
+                guarded
+                and binding is not None
+                and not set(block[block.index(anchor) : block.index(binding)]) <= set(removed)
+            ):
+                name = None  # an exception in between would find the name bound already
             if name is not None and binding is not None:
                 outputs[part.name] = name
                 removed.append(binding)
                 continue
-            fresh = _fresh(part.name, taken)
+            fresh = free_local(part.name, taken)
             taken.add(fresh)
             outputs[part.name] = fresh
             replaced.append(ReplaceExpression(statement, part.call, fresh))
@@ -466,6 +722,15 @@ def _calls(
         if removed:
             yield ReplaceStatements(statement, tuple(removed), (), anchor)
     yield from replaced
+
+
+def _may_be_cut_short(graph: Graph, anchor: ast.stmt) -> bool:
+    """Whether `anchor` stands in a `try` or `with`, behind which the function may go on after an exception."""
+    return any(
+        isinstance(node, ast.Try | ast.TryStar | ast.With | ast.AsyncWith)
+        and any(inner is anchor for inner in ast.walk(node))
+        for node in ast.walk(graph.function)
+    )
 
 
 def _tuple_targets(anchor: ast.stmt, parts: list[_Part]) -> dict[str, str] | None:
@@ -502,91 +767,6 @@ def _bound_early(
     return name
 
 
-def _fresh(name: str, taken: set[str]) -> str:
-    candidate, number = name, 1
-    while candidate in taken or keyword.iskeyword(candidate) or hasattr(builtins, candidate):
-        number += 1
-        candidate = f"{name}_out" if number == 2 else f"{name}_out{number - 1}"
-    return candidate
-
-
-def merged_name(names: list[str]) -> str:
-    """A name for the merged layer: `qkv_proj` of `q_proj`, `k_proj`, `v_proj`; `to_kv` of `to_k`, `to_v`."""
-    words = [name.split("_") for name in names]
-    prefix = _shared(words)
-    suffix = _shared([word[len(prefix) :][::-1] for word in words])[::-1]
-    middles = [word[len(prefix) : len(word) - len(suffix)] for word in words]
-    if not all(middles):
-        prefix, suffix, middles = [], [], words
-    texts = ["_".join(middle) for middle in middles]
-    short = all(len(text) == 1 for text in texts)
-    joined = "".join(texts) if short else "_".join(texts)
-    name = "_".join([*prefix, joined, *suffix])
-    return name if name.isidentifier() else "_".join(names)
-
-
-def _shared(words: list[list[str]]) -> list[str]:
-    """The elements that all of `words` start with."""
-    first = words[0]
-    for at, element in enumerate(first):
-        if any(len(word) <= at or word[at] != element for word in words):
-            return first[:at]
-    return first
-
-
-def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower().strip("_")
-
-
-_MODULE_ATTRIBUTES = frozenset(
-    "training forward parameters named_parameters buffers named_buffers children named_children modules named_modules"
-    " train eval requires_grad_ zero_grad share_memory extra_repr half float double bfloat16 cuda cpu to type apply"
-    " state_dict load_state_dict compile add_module register_buffer register_parameter register_module get_parameter"
-    " get_buffer get_submodule set_submodule dump_patches call_super_init T_destination log trainer hparams logger"
-    " config dtype device name fabric optimizers".split()
-)
-
-
-def _free_attribute(module: Module, owner: ClassInfo, name: str) -> str:
-    """`name`, or it with a number, so that the class and its family do not have it."""
-    family = {member.node for member in owner.family}
-
-    def taken(candidate: str) -> bool:
-        if candidate in _MODULE_ATTRIBUTES or keyword.iskeyword(candidate):
-            return True
-        if any(candidate in member.methods or _is_bound_in(member.node, candidate) for member in owner.family):
-            return True
-        if any(True for _ in module.mentions.strings_with(candidate)):
-            return True
-        return any(mention.owner in family for mention in module.mentions.of_attribute(candidate))
-
-    candidate, number = name, 1
-    while taken(candidate):
-        number += 1
-        candidate = f"{name}_{number}"
-    return candidate
-
-
-def _is_bound_in(node: ast.ClassDef, name: str) -> bool:
-    """Whether a class body binds or declares `name`."""
-    return any(
-        isinstance(inner, ast.Assign | ast.AnnAssign)
-        and any(isinstance(one, ast.Name) and one.id == name for one in ast.walk(inner))
-        for inner in node.body
-    )
-
-
-def _free_function(module: Module, name: str) -> str:
-    candidate, number = name, 1
-    while candidate in module.names.bindings or (number == 1 and module.mentions.has_word(candidate)):
-        number += 1
-        candidate = f"{name}_{number}"
-    return candidate
-
-
 def _listed(names: list[str]) -> str:
     quoted = [f"`{name}`" for name in names]
     return f"{', '.join(quoted[:-1])} and {quoted[-1]}" if len(quoted) > 1 else quoted[0]
-
-
-_ = (Example, NearMiss)

@@ -109,8 +109,8 @@ def f(h):
     return h / (1.0 + exp(-h))
 """,
             after="""\
-from torch import exp
 import torch.nn.functional as F
+from torch import exp
 
 
 def f(h):

@@ -71,7 +71,8 @@ class _Follow:
                 if use.how is Consumption.METADATA and self._asks_for_strides(use.node):
                     return self._viewed(graph, use.node)
                 if use.how in (Consumption.RETURNED, Consumption.STORED):
-                    refusal = self._given_away(scope, use.how)
+                    refusal = self._kept(use.node) if isinstance(use.node, ast.Attribute) else None
+                    refusal = refusal or self._given_away(scope, use.how)
                     if refusal is not None:
                         return refusal
                 if use.how is Consumption.CAPTURED or (use.by is None and use.how is Consumption.INPUT):
@@ -174,6 +175,11 @@ class _Follow:
         method = isinstance(node.func, ast.Attribute) and by.inputs[:1] == (one,) and by.layer is None
         if method and isinstance(node.func, ast.Attribute) and _IN_PLACE_METHOD.fullmatch(node.func.attr):
             return self._written(graph, node)
+        for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
+            if isinstance(argument, ast.Lambda):
+                refusal = self._captured(graph, argument)
+                if refusal is not None:
+                    return refusal
         callee = self._callee(scope, graph, by, node.func)
         if callee is None:
             # Of what another file defines nothing is seen. It writes in place only if this file lets it.
@@ -232,6 +238,22 @@ class _Follow:
         self.module.mentions.look_at_everything()
         for statement in self.module.statements:
             yield from self.module.scopes(statement)
+
+    def _kept(self, target: ast.Attribute) -> Refusal | None:
+        """The value is kept in an attribute: nobody in the file writes to that, or views it flat."""
+        for mention in self.module.mentions.of_attribute(target.attr):
+            parent = mention.parent
+            written = isinstance(parent, ast.AugAssign) or isinstance(mention.node.ctx, ast.Del)
+            if isinstance(parent, ast.Subscript):
+                written = not isinstance(parent.ctx, ast.Load)
+            if isinstance(parent, ast.Attribute):
+                written = _IN_PLACE_METHOD.fullmatch(parent.attr) is not None or parent.attr in (*_STRIDES, "view")
+            if written:
+                return Refusal(
+                    f"the output of `{self.label}`, kept in `{target.attr}`, may be written to or viewed flat",
+                    Place(mention.statement, mention.node),
+                )
+        return None
 
     def _given_away(self, scope: Scope, how: Consumption) -> Refusal | None:
         """The value leaves the function: nobody in the file who may receive it writes to it or views it flat."""

@@ -112,11 +112,13 @@ def _uses(
     body: list[ast.stmt] | list[ast.expr] | list[ast.AST],
     why: Refusal,
 ) -> Refusal | None:
+    name = called.node.func.attr if isinstance(called.node.func, ast.Attribute) else ""
+    of_layers = "modules" in name
     for part in body:
         for node, around in _occurrences(part, variables, ()):
             if provenance.only_for_other_types(module, node, around, "torch.nn.Linear"):
                 continue
-            if not _is_harmless(node, around, variables):
+            if not _is_harmless(node, around, variables, of_layers):
                 return why
     return None
 
@@ -132,7 +134,7 @@ def _occurrences(
         yield from _occurrences(child, variables, (*around, node))
 
 
-def _is_harmless(node: ast.Name, around: tuple[ast.AST, ...], variables: set[str]) -> bool:
+def _is_harmless(node: ast.Name, around: tuple[ast.AST, ...], variables: set[str], of_layers: bool) -> bool:
     """Whether one use of the loop variable would do the same to a merged matrix as to its parts."""
     chain: ast.AST = node
     depth = len(around)
@@ -166,9 +168,9 @@ def _is_harmless(node: ast.Name, around: tuple[ast.AST, ...], variables: set[str
             return chain in parent.targets and names[-1:] in (["requires_grad"], ["grad"])
         case ast.If() | ast.IfExp() | ast.BoolOp() | ast.UnaryOp():
             return names[-1:] in (["requires_grad"], ["bias"], ["grad"])
-        case ast.GeneratorExp() | ast.ListComp():
+        case ast.GeneratorExp() | ast.ListComp() | ast.DictComp():
             # `[p for p in model.parameters() if p.requires_grad]`: handed on as they are.
-            return not names
+            return not names and not of_layers
         case ast.comprehension():
             return names[-1:] == ["requires_grad"]
         case _:

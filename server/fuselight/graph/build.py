@@ -508,6 +508,11 @@ class _Builder:
                 value = self._eval(node.value)
                 self._bind(node.target, value)
                 return value
+            case ast.Starred():
+                inner = self._eval(node.value)
+                value = self._value("starred", node, [inner], inner.roots)
+                self._consume(value)
+                return value
             case ast.Lambda() | ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
                 return self._captured(node)
             case ast.Yield() | ast.YieldFrom() | ast.Await():
@@ -650,13 +655,7 @@ class _Builder:
     def _arguments(self, node: ast.Call) -> tuple[list[Value], dict[str, Value]]:
         inputs: list[Value] = []
         for argument in node.args:
-            if isinstance(argument, ast.Starred):
-                inner = self._eval(argument.value)
-                starred = self._value("starred", argument, [inner], inner.roots)
-                self._consume(starred)
-                inputs.append(starred)
-            else:
-                inputs.append(self._eval(argument))
+            inputs.append(self._eval(argument))
         keywords: dict[str, Value] = {}
         for keyword in node.keywords:
             keywords[keyword.arg or f"**{len(keywords)}"] = self._eval(keyword.value)

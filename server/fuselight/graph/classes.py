@@ -90,8 +90,7 @@ class ClassInfo:
     def is_module(self) -> bool:
         """Whether the class is surely a `torch.nn.Module`."""
         return any(
-            base is not None and (base in MODULE_BASES or base.rpartition(".")[2] in PRETRAINED_BASES)
-            for base in self.all_bases
+            base is not None and (base in MODULE_BASES or base.endswith(PRETRAINED_BASES)) for base in self.all_bases
         )
 
     @property

@@ -168,7 +168,8 @@ class Mentions:
 
     def has_word(self, *words: str) -> bool:
         """Whether one of `words` stands anywhere in the file, in code, comment or string."""
-        return any([self._with(word) for word in words])  # all are asked, so that all are recorded
+        found = [self._with(word) for word in words]  # all are asked, so that all are recorded
+        return any(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,7 @@ def _collect(top: ast.stmt, statement: Statement, facts: Facts) -> None:
                 if node.asname is not None and node.asname != node.name:
                     facts.loads.add(node.name.rpartition(".")[2])
             case ast.Constant():
-                plain = isinstance(context.parent, ast.Expr) or _is_output_key(node, context)
+                plain = isinstance(context.parent, ast.Expr) or _is_output_key(node, context) or _is_ours(context)
                 if isinstance(node.value, str) and not plain and not _is_merge_hook(context.function):
                     facts.strings.append((node.value, context.function))
             case ast.ClassDef():
@@ -217,7 +218,8 @@ def _collect(top: ast.stmt, statement: Statement, facts: Facts) -> None:
                 if method:
                     # A method whose first parameter has another name may be used as a plain function.
                     me = self_parameter(node)
-                    me = me if me == "self" else None
+                    plain = me == "self" or node.name in ("__init__", "forward", "__call__")
+                    me = me if plain else None
                 elif me in _parameters(node.args):
                     me = None
                 function = node if method or context.function is None else context.function
@@ -240,6 +242,22 @@ def _is_output_key(node: ast.Constant, context: _Context) -> bool:
     """Whether a string is a key of what a function returns, `return {"mu": self.mu(x)}`: a name of an output."""
     returned = bool(context.around) and isinstance(context.around[-1], ast.Return)
     return returned and isinstance(context.parent, ast.Dict) and node in context.parent.keys
+
+
+def _is_ours(context: _Context) -> bool:
+    """Whether a string names a layer in the registration of a load hook that the emitter wrote."""
+    match context.around[-1] if context.around else None:
+        case ast.Expr(value=ast.Call(func=ast.Attribute(attr="register_load_state_dict_pre_hook"), args=[hook])):
+            return is_own_hook(hook)
+        case _:
+            return False
+
+
+def is_own_hook(node: ast.expr) -> bool:
+    """Whether a registered hook is one that the emitter wrote, plain or with its arguments bound."""
+    if isinstance(node, ast.Call) and node.args:
+        node = node.args[0]
+    return isinstance(node, ast.Name) and node.id.startswith(("_merge_", "_fold_bias_into_batch_norm"))
 
 
 def _is_merge_hook(function: Function | None) -> bool:

@@ -29,14 +29,15 @@ from fuselight.fusions.plan import (
     SetArgument,
     Unpack,
 )
-from fuselight.graph.classes import local_names
+from fuselight.fusions.sequence import call_metadata
+from fuselight.graph.classes import local_names, resolve
 from fuselight.graph.mentions import Function, words_of
 from fuselight.graph.module import Module
 from fuselight.rewrite.imports import import_edits
 from fuselight.source.lines import LineIndex
 from fuselight.source.names import bound_names, import_bindings
 from fuselight.source.statements import Statement
-from fuselight_emitter import PythonSnippetEmitter, RequiredImport
+from fuselight_emitter import LogicalNode, PythonSnippetEmitter, RequiredImport
 
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 
@@ -264,10 +265,19 @@ class _Renderer:
         indent = self._indent(offset)
         while line > 0:
             above = self.lines.line_body(line - 1)
-            if not above.startswith(f"{indent}#"):
+            if not above.startswith(f"{indent}#") or not self._is_comment(line - 1):
                 break
             line -= 1
         return self.lines.starts[line]
+
+    def _is_comment(self, line: int) -> bool:
+        """Whether a line of the file (from 0) that starts with `#` is a comment, and not the inside of a string."""
+        start = self.lines.starts[line]
+        for placed in reversed(self.module.placed):
+            if placed.start <= start:
+                within = placed.statement.lines.line_of(start - placed.start)
+                return within + 1 in placed.statement.derive("comment lines", _comment_lines)
+        return True
 
     def _comments_above(self, offset: int) -> list[str]:
         start = self._comments_start(offset)
@@ -378,7 +388,33 @@ class _Renderer:
         assigned = re.fullmatch(r"(\s*)self\.(\w+) = ", before)
         if assigned is not None and assigned.group(2) == action.node.id and not behind.strip():
             return _Edit(line, end, emitter.render(emitter.emit_init(action.node), assigned.group(1)))
-        return None
+        return self._whole_literal(statement, action, emitter)
+
+    def _whole_literal(self, statement: Statement, action: SetArgument, emitter: PythonSnippetEmitter) -> _Edit | None:
+        """`self.net = nn.Sequential(...)` on one line, laid out anew around the call that grew."""
+        around = _simple_statement(statement, action.call)
+        match around:
+            case ast.Assign(
+                targets=[ast.Attribute(value=ast.Name(id="self"), attr=attribute)], value=ast.Call() as literal
+            ):
+                pass
+            case _:
+                return None
+        start, end = self._start(statement, around), self._end(statement, around)
+        kind = resolve(literal.func, self.module.names)
+        if kind is None or self.lines.line_of(start) != self.lines.line_of(end) or not statement.stands_alone(around):
+            return None
+        before = emitter.render(emitter.emit_init(LogicalNode(attribute, kind, call_metadata(statement, literal))))
+        if " ".join(before.split()).replace("( ", "(").replace(", )", ")").replace(" )", ")") != self.text[start:end]:
+            return None
+        grown = self._end(statement, action.call) - 1 - start
+        text = f"{self.text[start:end][:grown]}, {action.keyword}={action.value}{self.text[start:end][grown:]}"
+        alone = Statement(text, ast.parse(text).body)
+        assert isinstance(alone.body[0], ast.Assign)
+        assert isinstance(alone.body[0].value, ast.Call)
+        node = LogicalNode(attribute, kind, call_metadata(alone, alone.body[0].value))
+        line = self._line_start(start)
+        return _Edit(line, end, emitter.render(emitter.emit_init(node), self.text[line:start]))
 
     def _narrower(self, emitter: PythonSnippetEmitter, by: int) -> PythonSnippetEmitter:
         return PythonSnippetEmitter(
@@ -447,6 +483,18 @@ def _comments(text: str) -> Iterator[str]:
                 yield token.string.rstrip()
     except (tokenize.TokenError, IndentationError):
         return
+
+
+def _comment_lines(statement: Statement) -> frozenset[int]:
+    """The lines (from 1) of a statement on which a comment stands."""
+    found: set[int] = set()
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(statement.text).readline):
+            if token.type == tokenize.COMMENT:
+                found.add(token.start[0])
+    except (tokenize.TokenError, IndentationError):
+        return frozenset()
+    return frozenset(found)
 
 
 def _without_comments(text: str) -> str:

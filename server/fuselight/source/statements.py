@@ -207,7 +207,10 @@ class StatementCache:
         piece = text[start:end]
         whole = self._whole.get(piece)
         if whole is not None and whole in self._statements and text.startswith(whole, start):
-            return self._statements[whole], bisect_left(pieces, (start + len(whole), 0))
+            following = bisect_left(pieces, (start + len(whole), 0))
+            ends = len(text) if following == len(pieces) else pieces[following][0]
+            if start + len(whole) == ends:
+                return self._statements[whole], following
         closing = self._incomplete.get(piece)
         if closing is None:
             parsed = self._parse(piece)
