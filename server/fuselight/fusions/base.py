@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,7 +30,8 @@ class Match:
     title: str = ""
     safety: Safety = Safety.EXACT
     others: tuple[Place, ...] = ()
-    actions: tuple[Action, ...] = ()
+    plan: Callable[[], tuple[Action, ...]] = tuple
+    """What carries the match out; worked out when its edit is wanted."""
     refused: Refusal | None = None
 
 

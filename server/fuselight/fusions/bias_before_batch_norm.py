@@ -383,15 +383,15 @@ class M(nn.Module):
         if layer.kind in _LINEAR and not _is_two_dimensional(layer.value):
             note += "; for inputs of shape (N, features)"
         assert chain.anchor is not None
-        without = layer.logical(bias="False")
+        anchor, without = chain.anchor, layer.logical(bias="False")
         yield Match(
             type(self), chain.scope, place, message, f"{title} ({safety.value}: {note})", safety, chain.places,
-            (
+            lambda: (
                 SetArgument(layer.statement, layer.call, "bias", _BIAS_POSITION[layer.kind], "False", without),
                 AddFunction(chain.owner.statement, FoldBiasHook(_HOOK)),
                 Insert(
                     chain.owner.statement,
-                    chain.anchor,
+                    anchor,
                     (HookRegistration(_HOOK, {"layer": repr_(layer.path), "norm": repr_(norm.path)}),),
                     after=True,
                 ),

@@ -117,7 +117,7 @@ class Expression(Fusion):
         if alternative.safety is not Safety.EXACT:
             title += f" ({alternative.safety.value}: {alternative.note})"
         others = tuple(Place(statement, binding) for binding in held)
-        return Match(type(self), scope.name, place, message, title, alternative.safety, others, tuple(actions))
+        return Match(type(self), scope.name, place, message, title, alternative.safety, others, lambda: tuple(actions))
 
 
 @cache

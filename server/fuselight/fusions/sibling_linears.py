@@ -407,20 +407,23 @@ class M(nn.Module):
         function = MergeHook(hook, merged, tuple(names), ("weight", "bias") if has_bias else ("weight",))
         made, sizes = _made(module, maker, parts, merged)
         statement = parts[0].layer.statement
-        actions: list[Action] = [
-            ReplaceStatements(
-                statement, tuple(part.layer.assignment for part in parts), (*made, HookRegistration(hook))
-            ),
-            AddFunction(maker.statement, function),
-            *_calls(scope, graph, parts, merged, sizes),
-        ]
+
+        def plan() -> tuple[Action, ...]:
+            return (
+                ReplaceStatements(
+                    statement, tuple(part.layer.assignment for part in parts), (*made, HookRegistration(hook))
+                ),
+                AddFunction(maker.statement, function),
+                *_calls(scope, graph, parts, merged, sizes),
+            )
+
         ordered = sorted(parts, key=lambda part: part.value.order)
         places = [Place(scope.statement, part.call) for part in ordered]
         constructors = [Place(statement, part.layer.assignment) for part in parts]
         return Match(
             type(self), scope.name, places[0], f"{_listed(names)} are linear layers of one input",
             f"Merge {_listed(names)} into one linear layer `{merged}` ({safety.value}: {note})", safety,
-            (*places[1:], *constructors), tuple(actions),
+            (*places[1:], *constructors), plan,
         )  # fmt: skip
 
 
@@ -687,8 +690,8 @@ def _calls(
     assert anchor is not None
     block = ordered[0].value.block.statements
     argument = _argument(ordered[0].value)
-    taken = graph.all_names
-    guarded = _may_be_cut_short(graph, anchor)
+    taken = graph.all_names()
+    guarded = ordered[0].value.block.guarded
     outputs: dict[str, str] = {}
     removed: list[ast.stmt] = []
     replaced: list[Action] = []
@@ -722,15 +725,6 @@ def _calls(
         if removed:
             yield ReplaceStatements(statement, tuple(removed), (), anchor)
     yield from replaced
-
-
-def _may_be_cut_short(graph: Graph, anchor: ast.stmt) -> bool:
-    """Whether `anchor` stands in a `try` or `with`, behind which the function may go on after an exception."""
-    return any(
-        isinstance(node, ast.Try | ast.TryStar | ast.With | ast.AsyncWith)
-        and any(inner is anchor for inner in ast.walk(node))
-        for node in ast.walk(graph.function)
-    )
 
 
 def _tuple_targets(anchor: ast.stmt, parts: list[_Part]) -> dict[str, str] | None:

@@ -204,10 +204,12 @@ class _Follow:
         if isinstance(func, ast.Name):
             if func.id not in graph.local and func.id not in self.module.names.bindings:
                 return None
-            found = next((one for one in self._scopes() if one.name == f"{scope.name}.{func.id}"), None)
+            here = self.module.scopes(scope.statement)
+            found = next((one for one in here if one.name == f"{scope.name}.{func.id}"), None)
             binding = self.module.names.bindings.get(func.id)
             if found is None and binding is not None and isinstance(binding.local, Function):
-                found = next((one for one in self._scopes() if one.function is binding.local), None)
+                self.module.mentions.has_word(func.id)  # what is found rests on the statement that defines it
+                found = self._scope_of(binding.local)
             return (found, 0, True) if found is not None else None
         if scope.owner is None or not (isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name)):
             return None
@@ -234,6 +236,12 @@ class _Follow:
         found = next((one for one in self.module.scopes(info.statement) if one.function is method), None)
         return (found, skipped, False) if found is not None else None
 
+    def _scope_of(self, function: Function) -> Scope | None:
+        for statement in self.module.statements:
+            if function in statement.body:
+                return next((one for one in self.module.scopes(statement) if one.function is function), None)
+        return None
+
     def _scopes(self) -> Iterator[Scope]:
         self.module.mentions.look_at_everything()
         for statement in self.module.statements:
@@ -258,7 +266,8 @@ class _Follow:
     def _given_away(self, scope: Scope, how: Consumption) -> Refusal | None:
         """The value leaves the function: nobody in the file who may receive it writes to it or views it flat."""
         callers = {scope.name.rpartition(".")[2]} if how is Consumption.RETURNED else set[str]()
-        for other in self._scopes():
+        anybody = how is Consumption.STORED or bool(callers & {"forward", "__call__"})
+        for other in self._scopes() if anybody else self._callers(callers):
             if other.function is scope.function:
                 continue
             for names, source in _received(other.function):
@@ -272,6 +281,11 @@ class _Follow:
                             Place(other.statement, node) if isinstance(node, ast.expr | ast.stmt) else None,
                         )
         return None
+
+    def _callers(self, names: set[str]) -> Iterator[Scope]:
+        """The functions that call one of `names`."""
+        for called in self.module.mentions.calls_of(*names):
+            yield from (one for one in self.module.scopes(called.statement) if one.function is called.function)
 
 
 _INNER = (ast.Lambda, ast.FunctionDef, ast.AsyncFunctionDef, ast.ListComp, ast.GeneratorExp, ast.SetComp, ast.DictComp)

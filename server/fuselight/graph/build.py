@@ -159,10 +159,10 @@ class _Builder:
                 return False
         return True
 
-    def _inner(self, body: list[ast.stmt]) -> tuple[dict[str, Value], bool]:
+    def _inner(self, body: list[ast.stmt], guarded: bool = False) -> tuple[dict[str, Value], bool]:
         """Execute `body` as a block of its own on a copy of the environment."""
         outer, statement, env = self.block, self.statement, self.env
-        self.block, self.env = Block(outer, body), dict(env)
+        self.block, self.env = Block(outer, body, guarded=guarded or outer.guarded), dict(env)
         reached = self._suite(body)
         result = self.env
         self.block, self.statement, self.env = outer, statement, env
@@ -207,7 +207,7 @@ class _Builder:
                     self._use(context, Consumption.STORED, None, node)
                     if item.optional_vars is not None:
                         self._bind(item.optional_vars, self._opaque(None, [context]))
-                env, reached = self._inner(node.body)
+                env, reached = self._inner(node.body, guarded=True)
                 if reached:
                     self.env = env
                 else:
@@ -370,7 +370,7 @@ class _Builder:
         if isinstance(node, ast.While):
             self.block = Block(outer, [], is_suite=False)
             self._use(self._eval(node.test), Consumption.TESTED, None, node)
-        self.block = Block(outer, node.body)
+        self.block = Block(outer, node.body, guarded=outer.guarded)
         if target is not None and iterated is not None:
             element = self._value("unpack", None, [iterated], iterated.roots | {EXTERNAL})
             self._bind(target, element)
@@ -408,7 +408,7 @@ class _Builder:
 
     def _try(self, node: ast.Try | ast.TryStar) -> None:
         before = dict(self.env)
-        body, reached = self._inner(node.body)
+        body, reached = self._inner(node.body, guarded=True)
         ends: list[dict[str, Value]] = []
         if reached:
             self.env = body

@@ -98,10 +98,15 @@ class Asked:
 class Mentions:
     """The mentions of one version of a file."""
 
-    def __init__(self, statements: Iterable[Statement]) -> None:
+    def __init__(self, statements: Iterable[Statement], previous: Mentions | None = None) -> None:
         self._statements = list(statements)
         self._by_word: dict[str, list[Statement]] = {}
         self._asked: Asked | None = None
+        if previous is not None:
+            changed = [words_of(one) for one in set(self._statements) ^ set(previous._statements)]
+            self._by_word = {
+                word: found for word, found in previous._by_word.items() if not any(word in words for words in changed)
+            }
 
     @contextmanager
     def recorded(self) -> Generator[Asked]:

@@ -54,7 +54,7 @@ class Module:
             names = previous.names.renewed(names)
         self.names: Names = names
         self.classes = Classes(self.statements, names)
-        self.mentions = Mentions(self.statements)
+        self.mentions = Mentions(self.statements, previous.mentions if previous is not None else None)
         self.starts = {one.statement: one.start for one in placed}
 
     def scopes(self, statement: Statement) -> list[Scope]:

@@ -44,6 +44,8 @@ class Block:
     parent: Block | None
     statements: list[ast.stmt]
     is_suite: bool = True
+    guarded: bool = False
+    """Whether an exception in it may be caught, or swallowed by a `with`, and the function go on."""
 
 
 @dataclass(slots=True, eq=False)
@@ -144,7 +146,6 @@ class Graph:
     def exits_between(self, first: int, last: int) -> bool:
         return any(first < order < last for order in self.exits)
 
-    @property
     def all_names(self) -> set[str]:
         """Every name that stands anywhere in the function: a fresh name is none of them."""
         found = set(self.local)

@@ -58,7 +58,7 @@ def render(match: Match, module: Module, text: str, line_length: int) -> tuple[T
     Raises:
         EmitError: The emitter refuses a name or an argument.
     """
-    return _Renderer(module, text, line_length).edits(match.actions)
+    return _Renderer(module, text, line_length).edits(match.plan())
 
 
 class _Renderer:
