@@ -10,13 +10,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import ClassVar
 
 from fuselight.fusions import provenance
 from fuselight.fusions.base import Fusion, Match, Refusal
 from fuselight.fusions.model import Safety
-from fuselight.fusions.plan import Action, Place, ReplaceExpression, ReplaceStatements
+from fuselight.fusions.plan import Action, Assigned, Place, ReplaceExpression, ReplaceStatements
 from fuselight.fusions.plan import Expression as Call
 from fuselight.graph.classes import resolve
 from fuselight.graph.kinds import COMMUTATIVE, OPERATORS
@@ -72,6 +72,7 @@ class Expression(Fusion):
                 inner: list[Value] = []
                 if _fits(pattern, root, found, inner):
                     yield self._match(module, scope, graph, alternative, root, found, inner)
+            yield from self._in_place(module, scope, graph, alternative, pattern)
 
     def _wanted(self, scope: Scope) -> bool:
         text = scope.text
@@ -79,6 +80,45 @@ class Expression(Fusion):
             return True
         layers = scope.owner.layers.values() if scope.owner is not None else ()
         return any(layer.kind is not None and layer.kind.rpartition(".")[2] in self.triggers for layer in layers)
+
+    def _in_place(
+        self, module: Module, scope: Scope, graph: Graph, alternative: Alternative, pattern: Pattern
+    ) -> Iterator[Match]:
+        """`h *= torch.sigmoid(h)`: the same as an assignment, where nobody else holds the memory of `h`."""
+        for root in graph.of_kind(f"in-place {pattern.kind}"):
+            found: dict[str, Value] = {}
+            inner: list[Value] = []
+            statement = root.statement
+            if not isinstance(statement, ast.AugAssign) or not isinstance(statement.target, ast.Name):
+                continue
+            if not _fits(pattern, root, found, inner, root.inputs):
+                continue
+            before, target = root.inputs[0], parse_pattern(self.replacement)
+            assert target.kind is not None
+            source = " ".join(scope.statement.source(statement).split())
+            place = Place(scope.statement, statement)
+            message = f"`{source}` is {target.kind} spelled out"
+            name = statement.target.id
+            refusal = _reference(module, scope, target.kind, statement.value, name)
+            refusal = refusal or _layers_kept(module, scope, inner) or _not_floating(before, place)
+            alone = before.roots == frozenset({before.order}) and len(before.uses) == 2
+            if refusal is None and (not alone or list(found.values()) != [before]):
+                refusal = Refusal(f"`{name}` is changed in place, which another name of its memory may see", place)
+            if refusal is None and any(value.statement is not statement or len(value.uses) != 1 for value in inner):
+                refusal = Refusal("a part of it is used again", place)
+            if refusal is None and not scope.statement.stands_alone(statement):
+                refusal = Refusal("it shares its line with another statement", place)
+            if refusal is not None:
+                yield Match(type(self), scope.name, place, message, refused=refusal)
+                continue
+            put = Assigned(LogicalNode(target.kind, f"func_{target.kind}", {}), (name,), name)
+            action = ReplaceStatements(scope.statement, (statement,), (put,))
+            title = f"Replace `{source}` by one call of {target.kind}"
+            if alternative.safety is not Safety.EXACT:
+                title += f" ({alternative.safety.value}: {alternative.note})"
+            yield Match(
+                type(self), scope.name, place, message, title, alternative.safety, (), partial(_only, action)
+            )  # fmt: skip
 
     def _match(
         self,
@@ -142,18 +182,33 @@ def _pattern(node: ast.expr) -> Pattern:
             raise ValueError(f"no pattern: {ast.unparse(node)}")
 
 
-def _fits(pattern: Pattern, value: Value, found: dict[str, Value], inner: list[Value]) -> bool:
-    """Whether `value` computes `pattern`; fills in the metavariables and the values between root and leaves."""
+def _only(action: Action) -> tuple[Action, ...]:
+    return (action,)
+
+
+def _fits(
+    pattern: Pattern,
+    value: Value,
+    found: dict[str, Value],
+    inner: list[Value],
+    operands: tuple[Value, ...] | None = None,
+) -> bool:
+    """Whether `value` computes `pattern`; fills in the metavariables and the values between root and leaves.
+
+    `operands` are those of an operator that works in place; its kind is taken for granted.
+    """
     if pattern.variable is not None:
         return found.setdefault(pattern.variable, value) is value
     if pattern.constant is not None:
         known = value.constant
         return isinstance(known, int | float) and not isinstance(known, bool) and known == pattern.constant
-    if value.kind != pattern.kind or value.keywords or len(value.inputs) != len(pattern.inputs):
+    given = value.inputs if operands is None else operands
+    known_kind = operands is not None or value.kind == pattern.kind
+    if not known_kind or value.keywords or len(given) != len(pattern.inputs):
         return False
-    orders = [value.inputs]
-    if pattern.kind in COMMUTATIVE:
-        orders.append(tuple(reversed(value.inputs)))
+    orders = [given]
+    if pattern.kind in COMMUTATIVE and operands is None:
+        orders.append(tuple(reversed(given)))
     for inputs in orders:
         trial, between = dict(found), list(inner)
         if all(_fits(part, one, trial, between) for part, one in zip(pattern.inputs, inputs, strict=True)):

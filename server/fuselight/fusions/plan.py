@@ -51,7 +51,16 @@ class HookRegistration:
     arguments: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-Emitted = Init | Attribute | Unpack | HookRegistration
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """`<output> = <call>`"""
+
+    node: LogicalNode
+    inputs: tuple[str, ...]
+    output: str
+
+
+Emitted = Assigned | Init | Attribute | Unpack | HookRegistration
 
 
 @dataclass(frozen=True, slots=True)

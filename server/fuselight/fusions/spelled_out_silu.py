@@ -15,7 +15,7 @@ is `numerics`: where `exp(-x)` overflows (x below -88 in float32, below -11 in f
 ## Refused when
 - the two operands are not provably the same value: rebound, written to in place, or two calls of anything;
 - `sigmoid(x)` is used again, or computed in another branch;
-- the product is assigned in place (`x *= torch.sigmoid(x)`), which other names of the tensor would see;
+- the product is assigned in place (`x *= torch.sigmoid(x)`), unless `x` is provably memory that nobody else holds;
 - the code is a reference: a custom autograd function, a test's expected value, the branch for a torch without `silu`;
 - a method (`x.sigmoid()`) is called in a file that imports another array framework, so that `x` may be its array.
 

@@ -797,7 +797,7 @@ class _Builder:
             value.layer = layer
             return value
         roots = None
-        if layer.kind in ("torch.nn.Identity", "torch.nn.Flatten", "torch.nn.Unflatten") or "Dropout" in layer.kind:
+        if layer.kind in _VIEWING_LAYERS or "Dropout" in layer.kind:
             roots = self._alias(everything) | {self.order + 1}
         value = self._value(layer.kind, node, inputs, roots)
         value.keywords = keywords
@@ -810,6 +810,11 @@ def _in_place(keywords: dict[str, Value]) -> bool:
     flag = keywords.get("inplace")
     return flag is not None and flag.constant is not False
 
+
+_VIEWING_LAYERS = frozenset(
+    f"torch.nn.{name}" for name in "Identity Flatten Unflatten PixelShuffle PixelUnshuffle ChannelShuffle".split()
+)
+"""Layers whose output may be a view of their input."""
 
 _IN_PLACE_POSITION = {
     "relu": 1, "relu6": 1, "selu": 1, "silu": 1, "mish": 1, "hardswish": 1, "hardsigmoid": 1, "leaky_relu": 2, "elu": 2,

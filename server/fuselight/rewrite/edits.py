@@ -16,6 +16,7 @@ from fuselight.fusions.model import TextEdit
 from fuselight.fusions.plan import (
     Action,
     AddFunction,
+    Assigned,
     Attribute,
     Emitted,
     Expression,
@@ -175,6 +176,8 @@ class _Renderer:
 
     def _emit(self, emitter: PythonSnippetEmitter, one: Emitted) -> libcst.SimpleStatementLine:
         match one:
+            case Assigned():
+                return emitter.emit_call(one.node, list(one.inputs), one.output)
             case Init():
                 return emitter.emit_init(one.node)
             case Attribute():
@@ -428,13 +431,11 @@ class _Renderer:
         known = self.module.names.bindings.get(name)
         if known is not None and known.local is not None:
             return
-        start = self.module.starts[action.before]
         body = action.before.body[0]
         decorators = getattr(body, "decorator_list", [])
         first = decorators[0] if decorators else body
         offset = self._start(action.before, first)
-        offset = self._comments_start(offset)
-        offset = max(offset, start)
+        offset = max(self._comments_start(offset), 1 if self.text.startswith("\ufeff") else 0)
         yield _Edit(offset, offset, f"{code}\n\n\n")
 
     def _stands_above(self, action: AddFunction, local: ast.stmt, name: str) -> bool:

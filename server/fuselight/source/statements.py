@@ -339,7 +339,7 @@ def _what_closes(error: SyntaxError, piece: str) -> tuple[str, ...]:
         return ('"""', "'''")
     if "was never closed" in message:
         return (")", "]", "}")
-    if "unexpected EOF" in message:
+    if "unexpected EOF" in message or piece.rstrip("\r\n").endswith("\\"):
         return ("",)
     return ()
 
