@@ -1,0 +1,8 @@
+"""Settings of every test of the tree."""
+
+from __future__ import annotations
+
+import os
+
+# The tensors of the tests are small: a second thread costs more than it brings, and the tests run side by side.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
