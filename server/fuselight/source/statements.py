@@ -297,16 +297,17 @@ def _pieces(text: str) -> Iterator[tuple[int, int]]:
     scanned = text.replace("\r\n", " \n").replace("\r", "\n") if "\r" in text else text
     first = 1 if text.startswith("\ufeff") else 0
     starts = [match.end() for match in _STATEMENT_START.finditer(scanned)]
-    begin = first
+    begin = head = first
     for start in starts:
-        if scanned[begin:start].isspace() or begin == start:
+        if begin == start or scanned[begin:start].isspace():
             continue
-        if begin == first and not _holds_code(scanned[begin:start]):
-            continue  # comments above the first statement go with it
-        if scanned[begin] == _DECORATOR and _ends_in_decorator(scanned, begin, start):
+        if head == first and not _holds_code(scanned[begin:start]):
+            head = start  # comments above the first statement go with it
+            continue
+        if scanned[head] == _DECORATOR and _ends_in_decorator(scanned, head, start):
             continue
         yield begin, start
-        begin = start
+        begin = head = start
     if begin < len(text) or begin == first:
         yield begin, len(text)
 
