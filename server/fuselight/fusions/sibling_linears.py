@@ -31,7 +31,8 @@ part by its name are not seen.
 - one part has a bias and another has none, or their dtype or device differ;
 - an output is written to in place, or viewed in a way that needs contiguous memory;
 - a string in the file names a part, or attributes are reached by a computed name;
-- the file initialises with, or optimises by, something that looks at the whole matrix.
+- the file initialises with, or optimises by, something that looks at the whole matrix;
+- the file works on nested (jagged) tensors.
 
 Source: `torch.nn.Linear`, `torch.nn.Module.register_load_state_dict_pre_hook`, torch 2.13.
 """
@@ -514,6 +515,7 @@ def _refusal(module: Module, scope: Scope, graph: Graph, owner: ClassInfo, parts
     names = frozenset(part.name for part in parts)
     return (
         provenance.known_class(module, owner)
+        or _nested_tensors(module)
         or provenance.found_by_computed_name(module, owner)
         or provenance.hooked(module, names)
         or walked(module, owner)
@@ -522,6 +524,16 @@ def _refusal(module: Module, scope: Scope, graph: Graph, owner: ClassInfo, parts
         or _made_apart(parts)
         or _called_apart(scope, graph, parts)
     )
+
+
+def _nested_tensors(module: Module) -> Refusal | None:
+    """A jagged nested tensor cannot be split along its last dimension and then be attended over (torch 2.13)."""
+    for mention in module.mentions.of_attribute("nested"):
+        if mention.owner is None:
+            return Refusal("the file works on nested tensors", Place(mention.statement, mention.node))
+    if module.mentions.has_word("nested_tensor", "NestedTensor", "as_nested_tensor", "jagged"):
+        return Refusal("the file works on nested tensors")
+    return None
 
 
 def _unlike(parts: list[_Part]) -> Refusal | None:

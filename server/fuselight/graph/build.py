@@ -85,9 +85,7 @@ class _Builder:
     def _read_by_inner_functions(self) -> set[str]:
         """Names that nested functions, lambdas and generators read: they may read what is bound only later."""
         function, statement = self.graph.function, self.graph.statement
-        lines = statement.lines
-        end = function.end_lineno or len(lines)
-        text = statement.text[lines.starts[function.lineno - 1] : lines.starts[end] if end < len(lines) else None]
+        text = statement.lines_of(function)
         if not ("lambda" in text or " for " in text or "class " in text or text.count("def ") > 1):
             return set()
         return {
@@ -398,8 +396,13 @@ class _Builder:
         for _ in carried:  # a value may be handed on through several names, a turn each
             for order in left:
                 left[order] |= frozenset(root for other in left[order] & left.keys() for root in left[other])
-        for value in self.graph.values:
-            if value.order >= min(left, default=start) and not value.roots.isdisjoint(left):
+        if not left:
+            return
+        first = min(left)
+        for value in reversed(self.graph.values):
+            if value.order < first:
+                break
+            if not value.roots.isdisjoint(left):
                 value.roots |= frozenset(root for order in value.roots & left.keys() for root in left[order])
         for at, write in enumerate(self.graph.writes):
             if write.order > start and not write.roots.isdisjoint(left):

@@ -251,7 +251,7 @@ def _classes(
             yield node, top_level, hidden
             yield from _classes(node.body, statement, False, hidden)
         elif isinstance(node, Function):
-            if any(isinstance(inner, ast.ClassDef) for inner in ast.walk(node)):
+            if "class " in statement.lines_of(node):
                 yield from _classes(node.body, statement, False, hidden | local_names(node, statement))
         else:
             yield from _classes(inner_statements(node), statement, False, hidden)

@@ -10,7 +10,6 @@ from fuselight.graph.build import build_graph
 from fuselight.graph.classes import Classes, ClassInfo, Layer, local_names
 from fuselight.graph.mentions import Function, Mentions
 from fuselight.graph.values import Graph
-from fuselight.source.lines import LineIndex
 from fuselight.source.names import Names
 from fuselight.source.statements import Placed, Statement
 
@@ -30,9 +29,7 @@ class Scope:
     @property
     def text(self) -> str:
         """The source lines of the function."""
-        lines = self.statement.lines
-        end = self.function.end_lineno or len(lines)
-        return self.statement.text[lines.starts[self.function.lineno - 1] : _line_end(lines, end)]
+        return self.statement.lines_of(self.function)
 
 
 @dataclass(slots=True, eq=False)
@@ -118,8 +115,7 @@ def _scopes(
 
 def _holds_functions(node: Function, statement: Statement) -> bool:
     """Whether a function may hold others: told by its text, which is much cheaper than a walk."""
-    lines = statement.lines
-    text = statement.text[lines.starts[node.lineno - 1] : _line_end(lines, node.end_lineno or len(lines))]
+    text = statement.lines_of(node)
     return "lambda" in text or text.count("def ") > 1 or "class " in text
 
 
@@ -149,7 +145,3 @@ def _as_function(
     function.lineno, function.col_offset = first.lineno, first.col_offset  # pyright: ignore
     function.end_lineno, function.end_col_offset = last.end_lineno, last.end_col_offset  # pyright: ignore
     return function
-
-
-def _line_end(lines: LineIndex, line: int) -> int:
-    return lines.starts[line] if line < len(lines) else len(lines.text)

@@ -90,6 +90,12 @@ class Statement:
             self.offset(node.end_lineno, node.end_col_offset),
         )
 
+    def lines_of(self, node: ast.stmt | ast.expr) -> str:
+        """The whole lines on which `node` stands."""
+        starts = self.lines.starts
+        end = node.end_lineno or len(starts)
+        return self.text[starts[node.lineno - 1] : starts[end] if end < len(starts) else None]
+
     def source(self, node: ast.expr | ast.stmt | ast.keyword) -> str:
         """The text of `node` as the user wrote it."""
         span = self.span(node)
