@@ -69,6 +69,7 @@ PIECES = [
     "if x: y = 1\nelse: y = 2",
     "global z",
 ]  # fmt: skip
+EDITED = [piece for piece in PIECES if "class Q" not in piece]
 CONTINUED = ["x = \\\n1", "x = 1 + \\\n    2"]
 NEWLINES = ["\n", "\r\n", "\r"]
 
@@ -124,7 +125,7 @@ def test_any_pieces_in_a_row(pieces: list[str], newline: str, between: str) -> N
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=5), st.data())
+@given(st.lists(st.sampled_from(EDITED), min_size=1, max_size=5), st.data())
 def test_any_edit_gives_what_a_fresh_cache_gives(pieces: list[str], data: st.DataObject) -> None:
     """Also for texts that are no Python: what is kept from before must not show."""
     text = "import a\n" + "\n".join(pieces)
