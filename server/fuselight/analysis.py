@@ -51,7 +51,8 @@ class Analysis:
         self.text = text
         self.line_length = line_length
         self._cache = cache
-        self._module = Module(cache.split(text), previous._module if previous is not None else None)
+        before = previous._module if previous is not None else None
+        self._module = Module(cache.split(text, before.placed if before is not None else None), before)
         self._related = self._module.classes.related()
         self._known: dict[Statement, _Kept] = self._still_known(previous) if previous is not None else {}
         self._fixes: dict[int, Fix | None] = {}
@@ -62,6 +63,8 @@ class Analysis:
             return {}
         before, now = set(previous._module.statements), set(self._module.statements)
         changed = before ^ now
+        words = frozenset[str]().union(*(words_of(one) for one in changed))
+        texts = [one.text for one in changed]
         stale = {
             relative
             for statement in changed
@@ -71,7 +74,7 @@ class Analysis:
         return {
             statement: kept
             for statement, kept in previous._known.items()
-            if statement in now and statement not in stale and not any(kept.asked.bears_on(one) for one in changed)
+            if statement in now and statement not in stale and not kept.asked.bears_on(words, texts)
         }
 
     def updated(self, text: str) -> Analysis:

@@ -75,11 +75,14 @@ class Expression(Fusion):
             yield from self._in_place(module, scope, graph, alternative, pattern)
 
     def _wanted(self, scope: Scope) -> bool:
-        text = scope.text
-        if any(word in text for word in self.triggers):
+        words = scope.words
+        if not self.triggers.isdisjoint(words):
             return True
         layers = scope.owner.layers.values() if scope.owner is not None else ()
-        return any(layer.kind is not None and layer.kind.rpartition(".")[2] in self.triggers for layer in layers)
+        return any(
+            layer.kind is not None and layer.kind.rpartition(".")[2] in self.triggers and layer.attribute in words
+            for layer in layers
+        )
 
     def _in_place(
         self, module: Module, scope: Scope, graph: Graph, alternative: Alternative, pattern: Pattern

@@ -78,8 +78,8 @@ class Sequence(Fusion):
         owner = scope.owner
         if owner is None:
             return
-        layers = owner.layers
-        found = {layer.kind for layer in layers.values()}
+        words = scope.words
+        found = {layer.kind for layer in owner.layers.values() if layer.attribute in words}
         if all(kinds & found for kinds in self.kinds):
             for chain in self._called(module, scope, owner):
                 yield from self.judge(module, chain)

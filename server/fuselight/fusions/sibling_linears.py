@@ -359,7 +359,10 @@ class M(nn.Module):
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
         owner = scope.owner
-        if owner is None or sum(layer.kind == _LINEAR for layer in owner.layers.values()) < 2:
+        if owner is None:
+            return
+        words = scope.words
+        if sum(layer.kind == _LINEAR and layer.attribute in words for layer in owner.layers.values()) < 2:
             return
         graph = module.graph(scope)
         if graph.opaque is not None:

@@ -154,6 +154,9 @@ class Classes:
         return found
 
     def _of(self, statement: Statement, names: Names) -> list[ClassInfo]:
+        known = statement.derive("classes kept", lambda one: list[_Kept]())
+        if known and known[0].names is names and all(self.by_node.get(a.node) is a for a in known[0].ancestors):
+            return known[0].infos
         nodes = statement.derive("class nodes", lambda one: list(_classes(one.body, one, True, frozenset())))
         bases = [self._bases(node, names, hidden) for node, _, hidden in nodes]
 
@@ -164,7 +167,9 @@ class Classes:
             ]
             return _Kept(names, bases, infos)
 
-        return statement.derive("classes", make, lambda kept: kept.names is names and kept.bases == bases).infos
+        kept = statement.derive("classes", make, lambda kept: kept.names is names and kept.bases == bases)
+        known[:] = [kept]
+        return kept.infos
 
     def _bases(
         self, node: ast.ClassDef, names: Names, hidden: frozenset[str]
@@ -201,6 +206,12 @@ class _Kept:
     names: Names
     bases: list[tuple[tuple[str | None, ...], tuple[ClassInfo, ...]]]
     infos: list[ClassInfo]
+
+    @property
+    def ancestors(self) -> set[ClassInfo]:
+        """The classes of other statements that these inherit from."""
+        found = {ancestor for info in self.infos for ancestor in info.ancestors}
+        return found.difference(self.infos)
 
 
 def _class(

@@ -11,7 +11,7 @@ from typing import cast
 
 from fuselight.source.statements import Statement
 
-_WORD = re.compile(r"\w+")
+WORD = re.compile(r"\w+")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -65,7 +65,7 @@ class Facts:
 
 def words_of(statement: Statement) -> frozenset[str]:
     """Every word of the statement's text: what no word names, no node names."""
-    return statement.derive("words", lambda one: frozenset(_WORD.findall(one.text)))
+    return statement.derive("words", lambda one: frozenset(WORD.findall(one.text)))
 
 
 def facts_of(statement: Statement) -> Facts:
@@ -88,11 +88,11 @@ class Asked:
     everything: bool = False
     """Whether the whole file was looked at."""
 
-    def bears_on(self, statement: Statement) -> bool:
-        """Whether `statement` could answer any of what was asked."""
+    def bears_on(self, words: frozenset[str], texts: list[str]) -> bool:
+        """Whether statements with these words and texts could answer any of what was asked."""
         if self.everything:
             return True
-        return not self.words.isdisjoint(words_of(statement)) or any(part in statement.text for part in self.parts)
+        return not self.words.isdisjoint(words) or any(part in text for part in self.parts for text in texts)
 
 
 class Mentions:

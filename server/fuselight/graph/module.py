@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fuselight.graph.build import build_graph
 from fuselight.graph.classes import Classes, ClassInfo, Layer, local_names
-from fuselight.graph.mentions import Function, Mentions
+from fuselight.graph.mentions import WORD, Function, Mentions
 from fuselight.graph.values import Graph
 from fuselight.source.names import Names
 from fuselight.source.statements import Placed, Statement
@@ -27,9 +27,10 @@ class Scope:
     """Names that the functions around bind: in here they hide the module's."""
 
     @property
-    def text(self) -> str:
-        """The source lines of the function."""
-        return self.statement.lines_of(self.function)
+    def words(self) -> frozenset[str]:
+        """Every word on the source lines of the function: a cheap answer to what it cannot hold."""
+        key = f"words {self.function.lineno} {self.function.end_lineno}"
+        return self.statement.derive(key, lambda one: frozenset(WORD.findall(one.lines_of(self.function))))
 
 
 @dataclass(slots=True, eq=False)

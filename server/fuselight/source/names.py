@@ -40,6 +40,7 @@ class Names:
         self.bindings: dict[str, Binding] = {}
         self.stars: list[str] = []
         self.imported_modules: set[str] = set()
+        self._key: tuple[object, ...] | None = None
         ambiguous: set[str] = set()
         for statement in statements:
             for binding in bindings_of(statement):
@@ -101,6 +102,11 @@ class Names:
 
     def key(self) -> tuple[object, ...]:
         """Equal for two module scopes in which every name means the same."""
+        if self._key is None:
+            self._key = self._make_key()
+        return self._key
+
+    def _make_key(self) -> tuple[object, ...]:
         return (
             tuple(sorted((b.name, b.origin, b.alias, b.local is not None) for b in self.bindings.values())),
             tuple(self.stars),

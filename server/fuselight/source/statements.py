@@ -148,14 +148,51 @@ class StatementCache:
         self._fresh = fresh
         return [problem for problem in found if problem is not None]
 
-    def split(self, text: str) -> list[Placed]:
-        """The top-level statements of `text`, in order. Together their texts are `text`, but for a byte-order mark."""
+    def split(self, text: str, previous: list[Placed] | None = None) -> list[Placed]:
+        """The top-level statements of `text`, in order. Together their texts are `text`, but for a byte-order mark.
+
+        `previous` are those of the version before: what stands unchanged at the start and the end is not cut again.
+        """
+        placed = self._resplit(text, previous) if previous else None
+        if placed is not None:
+            self._statements = {part.statement.text: part.statement for part in placed}
+            return placed
         placed = self._split(text)
         if self._fresh:
             self._fresh = False
             if any(part.statement.problem is not None for part in placed) and self._learn_boundaries(text):
                 placed = self._split(text)
         return placed
+
+    def _resplit(self, text: str, previous: list[Placed]) -> list[Placed] | None:
+        """As `split`, by the statements that changed; None where that could cut otherwise than the whole text."""
+        if any(part.statement.problem is not None for part in previous):
+            return None
+        same = 0
+        for part in previous:
+            if not text.startswith(part.statement.text, part.start):
+                break
+            same += 1
+        # The statement before a change may be continued by it: `else:`, an indented line.
+        same = max(same - 1, 0)
+        moved = len(text) - (previous[-1].start + len(previous[-1].statement.text))
+        behind = len(previous)
+        while behind > same and text.startswith(
+            previous[behind - 1].statement.text, max(previous[behind - 1].start + moved, 0)
+        ):
+            behind -= 1
+        start = previous[same].start if same < len(previous) else len(text)
+        end = previous[behind].start + moved if behind < len(previous) else len(text)
+        if same == 0 or end < start or text[end - 1] not in "\r\n":
+            return None
+        middle = self._split(text[start:end]) if start < end else []
+        if any(part.statement.problem is not None for part in middle):
+            return None
+        return [
+            *previous[:same],
+            *(Placed(part.statement, part.start + start) for part in middle),
+            *(Placed(part.statement, part.start + moved) for part in previous[behind:]),
+        ]
 
     def _learn_boundaries(self, text: str) -> bool:
         """Take the boundaries from a parse of the whole `text`; False where it is no Python.
