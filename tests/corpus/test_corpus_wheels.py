@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from fuselight.analysis import Analysis, fix_all
 from fuselight.fusions.model import Safety
 
