@@ -6,14 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-
-pytestmark = pytest.mark.skipif(
-    find_spec("fuselight.fusions.registry") is None, reason="a checkout without the catalogue"
-)
 
 MODEL = """\
 import torch

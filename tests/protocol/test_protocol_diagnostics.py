@@ -3,9 +3,10 @@
 import asyncio
 
 import pytest
-from conftest import URI
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
+
+from conftest import URI
 
 GATE = """\
 import torch

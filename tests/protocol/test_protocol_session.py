@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+
 from conftest import SERVER, STAND_IN, URI
 
 PLACE = {"line": 0, "character": 0}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,7 +76,6 @@ def test_imports(before: str, after: str) -> None:
     assert head_after(before) == after
 
 
-@pytest.mark.skipif(shutil.which("ruff", path=str(Path(sys.executable).parent)) is None, reason="ruff is a lint extra")
 @pytest.mark.parametrize(
     "head",
     [
