@@ -230,6 +230,13 @@ BETWEEN = [
 ]
 
 USES = [
+    miss("the gate has another name", "s = torch.sigmoid(x)\nother = s\nreturn x * s"),
+    miss("the gate is swapped", "s = torch.sigmoid(x)\ny = x * s\ns, y = y, s\nreturn x"),
+    miss("the gate has another name in a branch", "s = torch.sigmoid(x)\ny = x * s\nif g:\n    y = s\nreturn x"),
+    miss("the gate has another name in an arm", "s = torch.sigmoid(x)\ny = x * s\nx = s if g else x\nreturn y"),
+    miss("the gate has another name by a walrus", "s = torch.sigmoid(x)\ny = x * s\n(z := s)\nreturn y"),
+    miss("the gate has another name in a with", "s = torch.sigmoid(x)\ny = x * s\nwith g:\n    z = s\nreturn y"),
+    miss("the gate stands alone", "s = torch.sigmoid(x)\ny = x * s\ns\nreturn y"),
     miss("the gate is used again", "s = torch.sigmoid(x)\nreturn x * s + s", "used again"),
     miss("the gate is returned", "s = torch.sigmoid(x)\nreturn x * s, s", "used again"),
     miss("the gate is kept", "s = torch.sigmoid(x)\ng.s = s\nreturn x * s", "used again"),

@@ -234,7 +234,8 @@ def _one_place(graph: Graph, scope: Scope, root: Value, inner: list[Value], foun
         if value.node is None:
             return Refusal("a part of it is changed in place", Place(statement, root.node))
         at = Place(statement, value.node)
-        if len(value.uses) != 1:
+        copied = value.statement is not root.statement and value.binding is not None and value.reads != 1
+        if len(value.uses) != 1 or copied:
             return Refusal(f"`{statement.source(value.node)[:60]}` is used again", at)
         if value.block is not root.block:
             return Refusal("its parts are computed in different branches or loops", at)

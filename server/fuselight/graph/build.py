@@ -535,6 +535,7 @@ class _Builder:
     def _lookup(self, node: ast.Name) -> Value:
         known = self.env.get(node.id)
         if known is not None:
+            known.reads += 1
             return known
         if node.id in _DYNAMIC and node.id not in self.graph.local:
             self.graph.opaque = f"`{node.id}` can read and change every name"

@@ -71,6 +71,8 @@ class Value:
     path: str | None = None
     """Dotted text of an attribute or module-level name; a fully qualified one for what is imported."""
     uses: list[Use] = field(default_factory=list["Use"])
+    reads: int = 0
+    """How often a name that holds it is read, a mere copy (`a = b`) included."""
     binding: ast.Assign | None = None
     """`name = <this value>`, where that is the statement that holds it, whole."""
 
