@@ -75,3 +75,17 @@ def test_a_line_end_that_goes_joins_two_statements() -> None:
     placed = cut(cache, "a = 1\nb = 2\nclass C:\n    pass\n")
     joined = cut(cache, "a = 1\nb = 2class C:\n    pass\n", placed)
     assert any(part.statement.problem for part in joined)
+
+
+def test_a_broken_statement_costs_no_other() -> None:
+    cache = StatementCache()
+    texts = [f"def f{number}():\n    return {number}\n" for number in range(20)]
+    placed = cut(cache, "".join(texts))
+    done = cache.parses
+    broken = "".join([*texts[:10], "def f10(:\n    return 10\n", *texts[11:]])
+    placed = cut(cache, broken, placed)
+    assert sum(part.statement.problem is not None for part in placed) == 1
+    assert cache.parses - done <= 12  # the piece, and the regions of it that are tried
+    done = cache.parses
+    cut(cache, "".join(texts), placed)
+    assert cache.parses - done <= 1

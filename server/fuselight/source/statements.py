@@ -185,7 +185,9 @@ class StatementCache:
         end = previous[behind].start + moved if behind < len(previous) else len(text)
         if same == 0 or end < start or text[end - 1] not in "\r\n":
             return None
+        known = self._statements
         middle = self._split(text[start:end]) if start < end else []
+        self._statements = known | self._statements
         if any(part.statement.problem is not None for part in middle):
             return None
         return [
