@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ class Binding:
     star: str | None = None
     """The module of `from module import *` (then `name` is empty)."""
 
+
+_IMPORT = re.compile(r"(?:^|[;:])[ \t]*(?:from[ \t]+(\.*[\w.]*)[ \t]*import\b|import[ \t]+([\w., \t]+))", re.MULTILINE)
 
 _CANONICAL_PREFIXES = (
     ("torch.nn.modules.", "torch.nn."),
@@ -136,13 +139,14 @@ def _all_bindings(statement: Statement) -> tuple[Binding, ...]:
 
 
 def _imported_modules(statement: Statement) -> frozenset[str]:
+    """Read from the text: what looks like an import in a docstring counts too, which can only say too much."""
     found: set[str] = set()
     if "import" in statement.text:
-        for node in _walk(statement.body):
-            if isinstance(node, ast.Import):
-                found.update(alias.name.partition(".")[0] for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                found.add("." if node.level else (node.module or "").partition(".")[0])
+        for match in _IMPORT.finditer(statement.text):
+            if match[1]:
+                found.add("." if match[1].startswith(".") else match[1].partition(".")[0])
+            else:
+                found.update(name.split()[0].partition(".")[0] for name in match[2].split(",") if name.split())
     return frozenset(found)
 
 
