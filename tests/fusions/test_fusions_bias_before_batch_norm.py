@@ -88,11 +88,6 @@ LAYERS = [
     ),
     case("a norm without affine", "self.conv = nn.Conv2d(3, 8, 3)\nself.bn = nn.BatchNorm2d(8, affine=False)", RUN),
     case(
-        "a norm without running statistics",
-        "self.conv = nn.Conv2d(3, 8, 3)\nself.bn = nn.BatchNorm2d(8, track_running_stats=False)",
-        RUN,
-    ),
-    case(
         "a norm with a cumulative average",
         "self.conv = nn.Conv2d(3, 8, 3)\nself.bn = nn.BatchNorm2d(8, momentum=None)",
         RUN,
@@ -511,6 +506,12 @@ def miss(id: str, reason: str, init: str, forward: str, **around: str) -> Miss:
 NET = "self.net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())"
 
 CONSUMERS = [
+    miss(
+        "a norm without running statistics",
+        "no running mean",
+        "self.conv = nn.Conv2d(3, 8, 3)\nself.bn = nn.BatchNorm2d(8, track_running_stats=False)",
+        "return self.bn(self.conv(x))",
+    ),
     miss("a residual around the norm", "more than once", PAIR, "y = self.conv(x)\nreturn y + self.bn(y)"),
     miss("a residual, nested", "more than once", PAIR, "return (y := self.conv(x)) + self.bn(y)"),
     miss("returned too", "more than once", PAIR, "y = self.conv(x)\nreturn self.bn(y), y"),

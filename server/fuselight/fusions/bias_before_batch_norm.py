@@ -22,6 +22,7 @@ would be normalised over L, which runs only when L happens to equal C; where the
 is refused.
 
 ## Refused when
+- the norm keeps no running statistics (`track_running_stats=False`);
 - the layer's output goes anywhere besides the norm, or the layer or the norm is called more than once;
 - whether there is a bias is decided by an expression, or the layer's or the norm's type is not known from this file;
 - the bias is read, initialised or walked over elsewhere in the file without minding that it may be None;
@@ -407,6 +408,9 @@ class M(nn.Module):
             return Refusal(
                 "the norm takes the second dimension of three for the channels, the linear layer the last", place
             )
+        tracked = _argument(norm, "track_running_stats", 4)
+        if tracked is not None and not (isinstance(tracked, ast.Constant) and tracked.value is True):
+            return Refusal(f"`{norm.label}` may keep no running mean to fold the bias into", place)
         if not _same_features(layer, norm):
             return Refusal(f"`{norm.label}` is not seen to normalise the features of `{layer.label}`", place)
         return (

@@ -13,7 +13,10 @@ _FILES = (bias_before_batch_norm, sibling_linears, spelled_out_silu)
 
 
 def _info(cls: type[Fusion]) -> FusionInfo:
-    return FusionInfo(cls.code, cls.name, inspect.cleandoc(cls.__doc__ or ""))
+    page = inspect.cleandoc(cls.__doc__ or "")
+    for example in cls.examples[:1]:
+        page += f"\n\n## Example\n```python\n{example.before}```\n\nbecomes\n\n```python\n{example.after}```"
+    return FusionInfo(cls.code, cls.name, page)
 
 
 FUSIONS: Mapping[str, FusionInfo] = {code: _info(_CLASSES[code]) for code in sorted(_CLASSES)}

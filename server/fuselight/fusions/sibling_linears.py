@@ -390,14 +390,15 @@ class M(nn.Module):
             yield self._refused(scope, [part.value for part in parts], refusal)
             return
         yield self._offered(module, scope, graph, owner, parts)
+        kept = {part.value for part in parts}
+        for value, reason in zip((value for value in values if value not in kept), reasons, strict=True):
+            yield self._refused(scope, [value], reason)
 
     def _refused(self, scope: Scope, values: list[Value], refusal: Refusal) -> Match:
         places = [Place(scope.statement, value.node) for value in values if value.node is not None]
         names = _listed([value.layer.attribute for value in values if value.layer is not None])
-        return Match(
-            type(self), scope.name, places[0], f"{names} are linear layers of one input",
-            others=tuple(places[1:]), refused=refusal,
-        )  # fmt: skip
+        message = f"{names} are linear layers of one input" if len(values) > 1 else f"{names} is left out of a merge"
+        return Match(type(self), scope.name, places[0], message, others=tuple(places[1:]), refused=refusal)
 
     def _offered(self, module: Module, scope: Scope, graph: Graph, owner: ClassInfo, parts: list[_Part]) -> Match:
         maker = parts[0].layer.owner

@@ -138,6 +138,8 @@ class _Follow:
         if len(arguments) == 1:
             return False
         last = ast.unparse(arguments[-1])
+        if self._makes_up_width(arguments):
+            return True
         if len(arguments) == 2:
             return last == self.width
         leading = [_is_size(size, at) for at, size in enumerate(sizes[:2])]
@@ -146,6 +148,19 @@ class _Follow:
         second = leading[1] or ast.unparse(arguments[1]) == "-1"
         first = leading[0] or (ast.unparse(arguments[0]) == "-1" and leading[1])
         return first and second
+
+    def _makes_up_width(self, arguments: list[ast.expr]) -> bool:
+        """Whether the last sizes are numbers whose product is the width: they split the last dimension exactly."""
+        if not self.width.isdigit():
+            return False
+        product = 1
+        for argument in reversed(arguments[1:]):
+            if not (isinstance(argument, ast.Constant) and type(argument.value) is int):
+                return False
+            product *= argument.value
+            if product == int(self.width):
+                return True
+        return False
 
     # -- where the file takes it
 
