@@ -1,4 +1,4 @@
-"""PyTorch, as of torch 2.13: https://docs.pytorch.org/docs/stable/nn.html and .../torch.html."""
+"""PyTorch, as of torch 2.13: the reference pages of `torch.nn`, `torch.nn.functional` and `torch`."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 
 from fuselight.graph.classes import ClassInfo, Layer, assigned_names, local_names, resolve
+from fuselight.graph.effects import VIEWING_LAYERS, asks_in_place, called_name, made_in_place, writes_by_position
 from fuselight.graph.kinds import (
     CONTAINERS,
     FRESH_KINDS,
@@ -615,7 +616,7 @@ class _Builder:
                 case ast.NamedExpr() if comprehension:
                     self.env[inner.target.id] = self._opaque(None)
                 case ast.Call():
-                    name = _called_name(inner.func)
+                    name = called_name(inner.func)
                     if name is None or is_in_place_name(name) or not (is_pure_method(name) or is_pure_builtin(name)):
                         changes = True
                 case ast.AugAssign() | ast.Subscript(ctx=ast.Store()) | ast.Attribute(ctx=ast.Store()):
@@ -691,7 +692,7 @@ class _Builder:
 
     def _function(self, node: ast.Call, path: str, inputs: list[Value], keywords: dict[str, Value]) -> Value:
         everything = [*inputs, *keywords.values()]
-        if (is_in_place_name(path) and path.startswith("torch.")) or _in_place_by_position(path, inputs):
+        if (is_in_place_name(path) and path.startswith("torch.")) or writes_by_position(path, inputs):
             written = inputs[0].roots if inputs else self._alias(everything)
             self._write(written, node)
             value = self._value("call", node, everything, written)
@@ -703,7 +704,7 @@ class _Builder:
         kind = kind_of_function(path)
         if kind is not None and not inputs and list(keywords) == ["input"]:
             inputs, keywords = [keywords["input"]], {}
-        if kind is not None and not _in_place(keywords) and "out" not in keywords:
+        if kind is not None and not asks_in_place(keywords) and "out" not in keywords:
             return self._known(kind, node, inputs, keywords)
         if is_pure_function(path):
             value = self._value(path, node, inputs, self._alias(everything) | {self.order + 1})
@@ -714,7 +715,7 @@ class _Builder:
 
     def _effects(self, node: ast.Call, inputs: list[Value], keywords: dict[str, Value]) -> None:
         """`inplace=True` and `out=` write."""
-        if _in_place(keywords):
+        if asks_in_place(keywords):
             self._write(self._alias(inputs[:1]) or self._alias(keywords.values()), node)
         if "out" in keywords:
             self._write(keywords["out"].roots, node)
@@ -757,7 +758,7 @@ class _Builder:
             return self._metadata(node, base, inputs)
         self._effects(node, [base], keywords)
         kind = kind_of_method(name)
-        if kind is not None and not _in_place(keywords) and "out" not in keywords:
+        if kind is not None and not asks_in_place(keywords) and "out" not in keywords:
             return self._known(kind, node, [base, *inputs], keywords)
         if is_pure_method(name):
             value = self._value(f"method {name}", node, [base, *inputs], base.roots | {self.order + 1})
@@ -787,7 +788,7 @@ class _Builder:
             value = self._unknown(node, everything)
             value.layer = layer
             return value
-        if _constructed_in_place(layer.constructor):
+        if made_in_place(layer.constructor):
             roots = self._alias(everything)
             self._write(roots, node)
             value = self._value("call", node, everything, roots)
@@ -801,66 +802,13 @@ class _Builder:
             value.layer = layer
             return value
         roots = None
-        if layer.kind in _VIEWING_LAYERS or "Dropout" in layer.kind:
+        if layer.kind in VIEWING_LAYERS or "Dropout" in layer.kind:
             roots = self._alias(everything) | {self.order + 1}
         value = self._value(layer.kind, node, inputs, roots)
         value.keywords = keywords
         value.layer = layer
         self._consume(value)
         return value
-
-
-def _in_place(keywords: dict[str, Value]) -> bool:
-    flag = keywords.get("inplace")
-    return flag is not None and flag.constant is not False
-
-
-_VIEWING_LAYERS = frozenset(
-    f"torch.nn.{name}" for name in "Identity Flatten Unflatten PixelShuffle PixelUnshuffle ChannelShuffle".split()
-)
-"""Layers whose output may be a view of their input."""
-
-_IN_PLACE_POSITION = {
-    "relu": 1, "relu6": 1, "selu": 1, "silu": 1, "mish": 1, "hardswish": 1, "hardsigmoid": 1, "leaky_relu": 2, "elu": 2,
-    "celu": 2, "hardtanh": 3, "threshold": 3, "rrelu": 4, "dropout": 3, "dropout1d": 3, "dropout2d": 3, "dropout3d": 3,
-    "alpha_dropout": 3, "feature_alpha_dropout": 3,
-}  # fmt: skip
-"""Where `inplace` stands among the arguments of `torch.nn.functional`, torch 2.13."""
-
-
-def _in_place_by_position(path: str, inputs: list[Value]) -> bool:
-    module, _, name = path.rpartition(".")
-    if module != "torch.nn.functional":
-        return False
-    if any(value.kind == "starred" for value in inputs):
-        return name in _IN_PLACE_POSITION
-    position = _IN_PLACE_POSITION.get(name)
-    return position is not None and len(inputs) > position and inputs[position].constant is not False
-
-
-def _constructed_in_place(constructor: ast.Call) -> bool:
-    """Whether a layer's constructor may ask for in-place work: `nn.ReLU(True)`, `nn.Dropout(0.1, inplace=flag)`."""
-    for keyword in constructor.keywords:
-        if keyword.arg == "inplace":
-            return not (isinstance(keyword.value, ast.Constant) and keyword.value.value is False)
-        if keyword.arg is None:
-            return True
-    last = _called_name(constructor.func) or ""
-    position = {"ReLU": 0, "ReLU6": 0, "SiLU": 0, "SELU": 0, "Mish": 0, "Hardswish": 0, "Hardsigmoid": 0}.get(last)
-    if position is None:
-        position = {"ELU": 1, "CELU": 1, "LeakyReLU": 1, "Hardtanh": 2, "RReLU": 2, "Threshold": 2}.get(last)
-    if position is None and "Dropout" in last:
-        position = 1
-    if position is None or len(constructor.args) <= position:
-        return any(isinstance(argument, ast.Starred) for argument in constructor.args)
-    flag = constructor.args[position]
-    return not (isinstance(flag, ast.Constant) and flag.value is False)
-
-
-def _called_name(func: ast.expr) -> str | None:
-    if isinstance(func, ast.Attribute):
-        return func.attr
-    return func.id if isinstance(func, ast.Name) else None
 
 
 def _argument_names(arguments: ast.arguments) -> Iterator[str]:
