@@ -6,7 +6,7 @@
 --- Settings have the names of `[tool.fuselight]` in `pyproject.toml`, and win over it:
 ---
 --- ```lua
---- vim.lsp.config('fuselight', { settings = { fuselight = { ignore = { 'FUS6' } } } })
+--- vim.lsp.config('fuselight', { settings = { fuselight = { ignore = { 'FUS2' } } } })
 --- ```
 
 ---@type vim.lsp.Config
