@@ -80,6 +80,28 @@ v = self.v(x).view(shape).transpose(1, 2)
 return F.scaled_dot_product_attention(q, k, v)
 """,
     ),
+    case(
+        "sizes from a shape cut at its end",
+        "qkv",
+        QKV,
+        """
+B, T = x.shape[:2]
+q = self.q(x).view(B, T, 4, -1).transpose(1, 2)
+k = self.k(x).view(B, T, 4, -1).transpose(1, 2)
+v = self.v(x).view(B, T, 4, -1).transpose(1, 2)
+return F.scaled_dot_product_attention(q, k, v)
+""",
+    ),
+    case(
+        "sizes from a shape in a tuple",
+        "qkv",
+        QKV,
+        """
+b, n, _, h = *x.shape, 4
+q, k, v = self.q(x).view(b, n, h, -1), self.k(x).view(b, n, h, -1), self.v(x).view(b, n, h, -1)
+return q + k + v
+""",
+    ),
     case("nested in one call", "qkv", QKV, "return F.scaled_dot_product_attention(self.q(x), self.k(x), self.v(x))"),
     case(
         "gate and up",

@@ -316,10 +316,20 @@ def _is_size(value: Value, index: int) -> bool:
     if value.kind == "metadata" and len(value.inputs) == 2:
         return value.inputs[1].constant == index
     if value.kind == "unpack" and value.inputs:
-        return value.index == index and _is_shape(value.inputs[0])
+        return value.index == index and _starts_with_shape(value.inputs[0])
     if value.kind == "getitem" and len(value.inputs) == 2:
         return value.inputs[1].constant == index and _is_shape(value.inputs[0])
     return False
+
+
+def _starts_with_shape(value: Value) -> bool:
+    """Whether a value is a shape, a shape cut at its end (`x.shape[:2]`), or a tuple that begins with one."""
+    if value.kind == "container" and value.inputs and value.inputs[0].kind == "starred":
+        return _starts_with_shape(value.inputs[0].inputs[0])
+    if value.kind == "getitem" and isinstance(value.node, ast.Subscript) and isinstance(value.node.slice, ast.Slice):
+        lower, step = value.node.slice.lower, value.node.slice.step
+        return lower is None and step is None and _is_shape(value.inputs[0])
+    return _is_shape(value)
 
 
 def _is_shape(value: Value) -> bool:
