@@ -244,6 +244,8 @@ class StatementCache:
         self._statements = kept
         if len(self._incomplete) > 4096:
             self._incomplete.clear()
+        if len(self._whole) > 1024:
+            self._whole = {piece: whole for piece, whole in self._whole.items() if whole in kept}
         return placed
 
     def _extended(self, text: str, pieces: list[tuple[int, int]], at: int) -> tuple[Statement, int] | None:
