@@ -393,7 +393,7 @@ class M(nn.Module):
                 Insert(
                     chain.owner.statement,
                     anchor,
-                    (HookRegistration(_HOOK, {"layer": repr_(layer.path), "norm": repr_(norm.path)}),),
+                    (HookRegistration(_HOOK, {"layer": f'"{layer.path}"', "norm": f'"{norm.path}"'}),),
                     after=True,
                 ),
             ),
@@ -494,7 +494,3 @@ def _is_three_dimensional(value: Value | None) -> bool:
             return False
         source = source.inputs[0]
     return False
-
-
-def repr_(path: str) -> str:
-    return f'"{path}"'

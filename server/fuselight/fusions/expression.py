@@ -21,7 +21,7 @@ from fuselight.fusions.plan import Expression as Call
 from fuselight.graph.classes import resolve
 from fuselight.graph.kinds import COMMUTATIVE, OPERATORS
 from fuselight.graph.module import Module, Scope
-from fuselight.graph.values import Consumption, Graph, Value
+from fuselight.graph.values import Graph, Value
 from fuselight_emitter.ir import LogicalNode
 
 _REFERENCE = frozenset("reference ref naive test expected golden eager slow fwd bwd backward grad".split())
@@ -373,6 +373,3 @@ def _names_kind(module: Module, node: ast.expr, kind: str) -> bool:
         return node.value == kind
     path = resolve(node, module.names)
     return path is not None and path.startswith("torch.") and path.rpartition(".")[2].lower() == kind
-
-
-__all__ = ["Alternative", "Consumption", "Expression", "Pattern", "operands", "parse_pattern"]

@@ -522,7 +522,7 @@ def _refusal(module: Module, scope: Scope, graph: Graph, owner: ClassInfo, parts
         or _nested_tensors(module)
         or provenance.found_by_computed_name(module, owner)
         or provenance.hooked(module, names)
-        or walked(module, owner)
+        or walked(module)
         or provenance.depends_on_shape(module, owner, names)
         or _unlike(parts)
         or _made_apart(parts)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from fuselight.fusions import provenance
 from fuselight.fusions.base import Refusal
 from fuselight.fusions.plan import Place
-from fuselight.graph.classes import ClassInfo
 from fuselight.graph.mentions import Called
 from fuselight.graph.module import Module
 
@@ -29,14 +28,14 @@ _TAKERS = frozenset(
 )
 
 
-def walked(module: Module, owner: ClassInfo) -> Refusal | None:
+def walked(module: Module) -> Refusal | None:
     """Nothing that the file does to every parameter or layer may depend on where one matrix ends.
 
     A loop may fill, freeze, move or count; it may not measure, slice or pick by position. Layers of types other than
     `nn.Linear` are of no concern.
     """
     for called in module.mentions.calls_of(*_WALKS):
-        if not _concerns(called, owner):
+        if not isinstance(called.node.func, ast.Attribute):
             continue
         refusal = _walk(module, called)
         if refusal is not None:
@@ -47,11 +46,6 @@ def walked(module: Module, owner: ClassInfo) -> Refusal | None:
             if refusal is not None:
                 return refusal
     return None
-
-
-def _concerns(called: Called, owner: ClassInfo) -> bool:
-    """Whether the walk can meet a layer of `owner`: not one over `self` of a class that surely holds none."""
-    return isinstance(called.node.func, ast.Attribute)
 
 
 def _walk(module: Module, called: Called) -> Refusal | None:

@@ -86,46 +86,34 @@ RIVAL_FRAMEWORKS = frozenset(
 """Frameworks whose arrays have methods of the same names: a file that imports one proves no method to be torch's."""
 
 
-@cache
-def _reverse() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Kind by API name, by tensor method and by stateless layer."""
-    dialect = get_dialect("torch")
-    functions: dict[str, str] = {}
-    methods: dict[str, str] = {}
-    layers: dict[str, str] = {}
-    for kind, function in dialect.functions.items():
-        for name in (function.api, *function.spellings):
-            functions.setdefault(name, kind)
-        for method in function.methods:
-            methods.setdefault(method, kind)
-        if function.layer is not None:
-            layers.setdefault(dialect.layers[function.layer], kind)
-    return functions, methods, layers
-
-
 def kind_of_function(name: str) -> str | None:
     """The neutral kind of `torch.sigmoid` and the like."""
-    return _reverse()[0].get(name)
+    return get_dialect("torch").function_kind(name)
 
 
 def kind_of_method(name: str) -> str | None:
     """The neutral kind of `x.sigmoid()` and the like."""
-    return _reverse()[1].get(name)
+    return get_dialect("torch").method_kind(name)
 
 
 def kind_of_layer(name: str) -> str | None:
     """The neutral kind of a layer without state, `torch.nn.Sigmoid`."""
-    return _reverse()[2].get(name)
+    return _stateless_layers().get(name)
 
 
 def is_torch_layer(name: str) -> bool:
     """Whether `name` is a public layer of `torch.nn`."""
-    return name in _torch_layers()
+    return get_dialect("torch").layer_kind(name) is not None
 
 
 @cache
-def _torch_layers() -> frozenset[str]:
-    return frozenset(get_dialect("torch").layers.values())
+def _stateless_layers() -> dict[str, str]:
+    dialect = get_dialect("torch")
+    return {
+        dialect.layers[function.layer]: kind
+        for kind, function in dialect.functions.items()
+        if function.layer is not None
+    }
 
 
 CONTAINERS = frozenset(
