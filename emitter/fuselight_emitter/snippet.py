@@ -81,6 +81,14 @@ class PythonSnippetEmitter:
             EmitError: The kind is a function or unknown, or a name or a value is malformed.
         """
         _check_id(node)
+        return _assign([dotted(f"self.{node.id}")], self.emit_constructor(node))
+
+    def emit_constructor(self, node: LogicalNode) -> cst.Call:
+        """Emit `<Kind>(...)`, what `emit_init` assigns.
+
+        Raises:
+            EmitError: As `emit_init`; the id is not looked at.
+        """
         kind = self._kind(node)
         if not kind.stateful:
             raise EmitError("a function has nothing to initialise", node=node.id, text=node.kind)
@@ -90,28 +98,46 @@ class PythonSnippetEmitter:
             before = sum(1 for given in arguments if given.star != "**")
             arguments.insert(before, argument(cst.Name("rngs"), name="rngs"))
         constructor = dotted(self._names.spell(kind.api) if kind.known else kind.api)
-        return _assign([dotted(f"self.{node.id}")], call(constructor, arguments))
+        return call(constructor, arguments)
 
-    def emit_call(self, node: LogicalNode, input_vars: Sequence[str], output_var: str) -> cst.SimpleStatementLine:
+    def emit_call(
+        self,
+        node: LogicalNode,
+        input_vars: Sequence[str],
+        output_var: str | Sequence[str],
+        methods: Sequence[tuple[str, Mapping[str, str]]] = (),
+    ) -> cst.SimpleStatementLine:
         """Emit `<output_var> = self.<id>(<inputs>)`, or `<output_var> = func(<inputs>, ...)`.
 
         Args:
             node: A layer is called with the inputs alone (its metadata built it); a function also with its metadata.
             input_vars: Expressions, `*xs` among them.
-            output_var: A name, or an attribute such as `self.cache`.
+            output_var: A name, or an attribute such as `self.cache`; a sequence of them takes a tuple apart.
+            methods: Methods of the result that are called behind it, each with its arguments as metadata.
 
         Raises:
             EmitError: The kind is unknown or cannot be called, or a name or an expression is malformed.
         """
-        return _assign([_target(output_var, node.id)], self._call(node, input_vars))
+        several = not isinstance(output_var, str)
+        targets = [_target(name, node.id) for name in ([output_var] if isinstance(output_var, str) else output_var)]
+        if not targets:
+            raise EmitError("nothing to assign to", node=node.id)
+        return _assign(targets, self.emit_expression(node, input_vars, methods), unpack=several)
 
-    def emit_expression(self, node: LogicalNode, input_vars: Sequence[str]) -> cst.BaseExpression:
-        """Emit what `emit_call` assigns: `self.<id>(<inputs>)` or `func(<inputs>, ...)`.
+    def emit_expression(
+        self, node: LogicalNode, input_vars: Sequence[str], methods: Sequence[tuple[str, Mapping[str, str]]] = ()
+    ) -> cst.BaseExpression:
+        """Emit what `emit_call` assigns: `self.<id>(<inputs>)` or `func(<inputs>, ...)`, and `methods` behind it.
 
         Raises:
             EmitError: As `emit_call`.
         """
-        return self._call(node, input_vars)
+        value = self._call(node, input_vars)
+        for name, given in methods:
+            if not is_identifier(name):
+                raise EmitError("a method's name has to be an identifier", node=node.id, text=name)
+            value = call(cst.Attribute(value, cst.Name(name)), _arguments(LogicalNode(node.id, node.kind, dict(given))))
+        return value
 
     def emit_unpack(
         self,
@@ -249,20 +275,24 @@ def {name}(module, state_dict, prefix, *args, layer, norm):
 '''
         return _function(source, name)
 
-    def emit_hook_registration(self, hook: str, arguments: Mapping[str, str] | None = None) -> cst.SimpleStatementLine:
-        """Emit `self.register_load_state_dict_pre_hook(<hook>)`.
+    def emit_hook_registration(
+        self, hook: str, arguments: Mapping[str, str] | None = None, on: str = "self"
+    ) -> cst.SimpleStatementLine:
+        """Emit `<on>.register_load_state_dict_pre_hook(<hook>)`.
 
         Args:
             hook: The function's name.
             arguments: Keywords that the hook is bound to, `functools.partial(<hook>, layer="conv1")`; from a keyword
                 to an expression.
+            on: The module that the hook is for, `self` or `self.net`.
 
         Raises:
             EmitError: The framework has no load hook, or a name or an expression is malformed.
         """
         self._need_load_hooks(hook)
-        if not is_dotted_name(hook):
-            raise EmitError("a hook has to be a name", node=hook, text=hook)
+        for name in (hook, on):
+            if not is_dotted_name(name):
+                raise EmitError("a hook has to be a name", node=hook, text=name)
         function: cst.BaseExpression = dotted(hook)
         if arguments:
             bound = [argument(function)]
@@ -271,7 +301,7 @@ def {name}(module, state_dict, prefix, *args, layer, norm):
                     raise EmitError("a keyword has to be an identifier", node=hook, text=key)
                 bound.append(argument(parse_expression(value, node=hook, bracketed=True), name=key))
             function = call(dotted(self._names.spell("functools.partial")), bound)
-        register = call(dotted("self.register_load_state_dict_pre_hook"), [argument(function)])
+        register = call(dotted(f"{on}.register_load_state_dict_pre_hook"), [argument(function)])
         return cst.SimpleStatementLine([cst.Expr(register)])
 
     def render(self, node: cst.BaseStatement | cst.BaseExpression, indent: str = "") -> str:

@@ -135,7 +135,7 @@ class Analysis:
             for scope in self._module.scopes(statement):
                 for one in fusions:
                     matches += _matches_of(one, self._module, scope)
-        return _Kept([one.code for one in fusions], matches, asked)
+        return _Kept([one.code for one in fusions], _without_covered(matches), asked)
 
     @cached_property
     def _all(self) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
@@ -153,7 +153,7 @@ class Analysis:
                 span=self._span(match.place),
                 others=tuple(self._span(place) for place in match.others),
                 refused=self._reason(match),
-                withheld=withheld if match.refused is None else None,
+                withheld=withheld or match.withheld if match.refused is None else None,
                 number=number,
             )
             (findings if match.refused is None else refusals).append(finding)
@@ -216,6 +216,23 @@ class _Kept:
     fusions: list[str]
     matches: list[Match]
     asked: Asked
+
+
+def _without_covered(matches: list[Match]) -> list[Match]:
+    """The larger of two matches wins: one whose places are all places of another on offer, and not all of them, goes.
+
+    A larger one that is less safe than a smaller one leaves it standing: both are offered.
+    """
+    places = [frozenset(place.node for place in (match.place, *match.others)) for match in matches]
+    offered = [at for at, match in enumerate(matches) if match.refused is None and match.withheld is None]
+
+    def covers(larger: int, smaller: int) -> bool:
+        if not places[smaller] < places[larger]:
+            return False
+        one, other = matches[larger], matches[smaller]
+        return other.refused is not None or one.safety in (Safety.EXACT, other.safety)
+
+    return [match for at, match in enumerate(matches) if not any(covers(one, at) for one in offered)]
 
 
 def _matches_of(one: Fusion, module: Module, scope: Scope) -> list[Match]:

@@ -7,11 +7,12 @@ import pytest
 import fuselight.fusions.registry  # noqa: F401  (registers every fusion)
 from equivalence.harness import REORDERED, Inputs, equivalent, refused
 from fuselight.analysis import Analysis
-from fuselight.fusions.base import FUSIONS, Example, NearMiss
+from fuselight.fusions.base import FUSIONS, Example, NearMiss, Report
 from fuselight.fusions.model import Safety
 
 EXAMPLES = [(code, example) for code, fusion in sorted(FUSIONS.items()) for example in fusion.examples]
 NEAR_MISSES = [(code, near) for code, fusion in sorted(FUSIONS.items()) for near in fusion.near_misses]
+REPORTS = [(code, report) for code, fusion in sorted(FUSIONS.items()) for report in fusion.reports]
 LEAST_NEAR_MISSES = 5
 
 
@@ -36,10 +37,20 @@ def test_near_miss(code: str, near: NearMiss) -> None:
         assert any(near.reason in reason for reason in reasons), reasons
 
 
+@pytest.mark.parametrize(("code", "report"), REPORTS, ids=numbered)
+def test_report(code: str, report: Report) -> None:
+    analysis = Analysis(report.text)
+    found = [finding for finding in analysis.findings if finding.code == code]
+    assert len(found) == 1
+    assert found[0].withheld is not None
+    assert report.reason in found[0].withheld
+    assert analysis.fix(found[0]) is None
+
+
 @pytest.mark.parametrize("code", sorted(FUSIONS))
 def test_every_fusion_has_examples_and_more_near_misses(code: str) -> None:
     fusion = FUSIONS[code]
-    assert fusion.examples
+    assert fusion.examples or fusion.reports
     assert len(fusion.near_misses) >= LEAST_NEAR_MISSES
 
 

@@ -33,6 +33,8 @@ class Match:
     plan: Callable[[], tuple[Action, ...]] = tuple
     """What carries the match out; worked out when its edit is wanted."""
     refused: Refusal | None = None
+    withheld: str | None = None
+    """Why the site is reported without an edit: usually it is a mistake of which only its author knows the cure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,14 @@ class NearMiss:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A text in which the fusion reports a site without an edit, and a part of the reason why there is none."""
+
+    text: str
+    reason: str
+
+
 class Fusion:
     """One fusion. Its docstring is its page; `code`, `name` and `words` say what it is and when to look for it."""
 
@@ -66,6 +76,7 @@ class Fusion:
     """A file is looked at only when it has a word of each of these sets."""
     examples: ClassVar[tuple[Example, ...]] = ()
     near_misses: ClassVar[tuple[NearMiss, ...]] = ()
+    reports: ClassVar[tuple[Report, ...]] = ()
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
         """The sites in one function."""
@@ -98,4 +109,4 @@ def fusion(cls: type[Fusion]) -> type[Fusion]:
     return cls
 
 
-__all__ = ["FUSIONS", "Example", "Fusion", "FusionInfo", "Match", "NearMiss", "Refusal", "fusion"]
+__all__ = ["FUSIONS", "Example", "Fusion", "FusionInfo", "Match", "NearMiss", "Refusal", "Report", "fusion"]

@@ -40,7 +40,7 @@ from collections.abc import Iterator
 from fuselight.fusions import provenance
 from fuselight.fusions.base import Example, Match, NearMiss, Refusal, fusion
 from fuselight.fusions.model import Safety
-from fuselight.fusions.plan import AddFunction, FoldBiasHook, HookRegistration, Insert, Place, SetArgument
+from fuselight.fusions.plan import AddFunction, Argument, FoldBiasHook, HookRegistration, Insert, Place, SetArguments
 from fuselight.fusions.sequence import Chain, Link, Sequence
 from fuselight.graph.module import Module
 from fuselight.graph.values import Value
@@ -388,7 +388,9 @@ class M(nn.Module):
         yield Match(
             type(self), chain.scope, place, message, f"{title} ({safety.value}: {note})", safety, chain.places,
             lambda: (
-                SetArgument(layer.statement, layer.call, "bias", _BIAS_POSITION[layer.kind], "False", without),
+                SetArguments(
+                    layer.statement, layer.call, (Argument("bias", _BIAS_POSITION[layer.kind], "False"),), without
+                ),
                 AddFunction(chain.owner.statement, FoldBiasHook(_HOOK)),
                 Insert(
                     chain.owner.statement,

@@ -36,28 +36,46 @@ class Unpack:
 
 
 @dataclass(frozen=True, slots=True)
-class Expression:
-    """A call without an assignment."""
+class Method:
+    """`.<name>(...)` behind a call; the arguments as a logical node's metadata."""
 
-    node: LogicalNode
-    inputs: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class HookRegistration:
-    """`self.register_load_state_dict_pre_hook(<hook>)`, the hook's own arguments bound."""
-
-    hook: str
+    name: str
     arguments: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
-class Assigned:
-    """`<output> = <call>`"""
+class Expression:
+    """A call without an assignment, perhaps with methods of its result behind it."""
 
     node: LogicalNode
     inputs: tuple[str, ...]
-    output: str
+    methods: tuple[Method, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Construct:
+    """`<Kind>(...)`: a layer made where an expression stands, as an element of a `nn.Sequential`."""
+
+    node: LogicalNode
+
+
+@dataclass(frozen=True, slots=True)
+class HookRegistration:
+    """`<on>.register_load_state_dict_pre_hook(<hook>)`, the hook's own arguments bound."""
+
+    hook: str
+    arguments: Mapping[str, str] = field(default_factory=dict[str, str])
+    on: str = "self"
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """`<output> = <call>`, or `<a>, <b> = <call>` where the outputs are a tuple."""
+
+    node: LogicalNode
+    inputs: tuple[str, ...]
+    output: str | tuple[str, ...]
+    methods: tuple[Method, ...] = ()
 
 
 Emitted = Assigned | Init | Attribute | Unpack | HookRegistration
@@ -82,11 +100,11 @@ class FoldBiasHook:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReplaceExpression:
-    """Put a call, or a name, where an expression stands."""
+    """Put a call, a layer, or a piece of the user's own source (a name, an operand) where an expression stands."""
 
     statement: Statement
     node: ast.expr
-    by: Expression | str
+    by: Expression | Construct | str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,16 +130,23 @@ class Insert:
     after: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SetArgument:
-    """Give a call one keyword argument, or change it where the call has it already."""
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """A keyword argument as it is to be."""
 
-    statement: Statement
-    call: ast.Call
     keyword: str
     position: int | None
     """Where the argument stands when it is given by position."""
     value: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SetArguments:
+    """Give a call keyword arguments, or change those that the call has already."""
+
+    statement: Statement
+    call: ast.Call
+    arguments: tuple[Argument, ...]
     node: LogicalNode
     """The whole call as it will be, for a call that must be laid out anew."""
 
@@ -134,7 +159,7 @@ class AddFunction:
     function: MergeHook | FoldBiasHook
 
 
-Action = ReplaceExpression | ReplaceStatements | Insert | SetArgument | AddFunction
+Action = ReplaceExpression | ReplaceStatements | Insert | SetArguments | AddFunction
 
 
 @dataclass(frozen=True, slots=True, eq=False)

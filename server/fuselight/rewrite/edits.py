@@ -16,8 +16,10 @@ from fuselight.fusions.model import TextEdit
 from fuselight.fusions.plan import (
     Action,
     AddFunction,
+    Argument,
     Assigned,
     Attribute,
+    Construct,
     Emitted,
     Expression,
     FoldBiasHook,
@@ -27,7 +29,7 @@ from fuselight.fusions.plan import (
     MergeHook,
     ReplaceExpression,
     ReplaceStatements,
-    SetArgument,
+    SetArguments,
     Unpack,
 )
 from fuselight.fusions.sequence import call_metadata
@@ -86,8 +88,8 @@ class _Renderer:
                     found += self._replace_statements(action)
                 case Insert():
                     found += self._insert(action)
-                case SetArgument():
-                    found += self._set_argument(action)
+                case SetArguments():
+                    found += self._set_arguments(action)
         found += [_Edit(at, at, content) for at, content in import_edits(self.module, self.lines, self.needed)]
         return self._merged(found)
 
@@ -177,7 +179,8 @@ class _Renderer:
     def _emit(self, emitter: PythonSnippetEmitter, one: Emitted) -> libcst.SimpleStatementLine:
         match one:
             case Assigned():
-                return emitter.emit_call(one.node, list(one.inputs), one.output)
+                methods = [(method.name, method.arguments) for method in one.methods]
+                return emitter.emit_call(one.node, list(one.inputs), one.output, methods)
             case Init():
                 return emitter.emit_init(one.node)
             case Attribute():
@@ -186,7 +189,7 @@ class _Renderer:
                 sizes = one.sizes if isinstance(one.sizes, str) else list(one.sizes)
                 return emitter.emit_unpack(one.node, list(one.inputs), list(one.outputs), sizes)
             case HookRegistration():
-                return emitter.emit_hook_registration(self.renamed.get(one.hook, one.hook), one.arguments)
+                return emitter.emit_hook_registration(self.renamed.get(one.hook, one.hook), one.arguments, one.on)
 
     # -- the actions
 
@@ -194,7 +197,12 @@ class _Renderer:
         start, end = self._start(action.statement, action.node), self._end(action.statement, action.node)
         if isinstance(action.by, Expression):
             emitter = self._emitter(action.statement, action.node)
-            content = emitter.render(emitter.emit_expression(action.by.node, list(action.by.inputs)))
+            methods = [(method.name, method.arguments) for method in action.by.methods]
+            content = emitter.render(emitter.emit_expression(action.by.node, list(action.by.inputs), methods))
+            self._done(emitter)
+        elif isinstance(action.by, Construct):
+            emitter = self._emitter(action.statement, action.node)
+            content = emitter.render(emitter.emit_constructor(action.by.node))
             self._done(emitter)
         else:
             content = action.by
@@ -309,34 +317,40 @@ class _Renderer:
         at = self._line_end(max(end - 1, start))
         yield _Edit(at, at, f"\n{code}")
 
-    def _set_argument(self, action: SetArgument) -> Iterator[_Edit]:
+    def _set_arguments(self, action: SetArguments) -> Iterator[_Edit]:
         statement, call = action.statement, action.call
         emitter = self._emitter(statement, call)
-        made = emitter.emit_init(action.node).body[0]
+        made = emitter.emit_constructor(action.node)
         self._done(emitter)
-        assert isinstance(made, libcst.Assign)
-        assert isinstance(made.value, libcst.Call)
-        given = next(one for one in made.value.args if one.keyword is not None and one.keyword.value == action.keyword)
-        argument = libcst.Module([]).code_for_node(given.with_changes(comma=libcst.MaybeSentinel.DEFAULT))
-        for present in call.keywords:
-            if present.arg == action.keyword:
-                value = present.value
-                yield _Edit(self._start(statement, value), self._end(statement, value), action.value)
-                return
-        if action.position is not None and len(call.args) > action.position:
-            value = call.args[action.position]
-            yield _Edit(self._start(statement, value), self._end(statement, value), action.value)
-            return
+        assert isinstance(made, libcst.Call)
+        missing: list[str] = []
+        for argument in action.arguments:
+            present = _present(call, argument)
+            if present is not None:
+                start, end = self._start(statement, present), self._end(statement, present)
+                if self.text[start:end] != argument.value:
+                    yield _Edit(start, end, argument.value)
+                continue
+            given = next(one for one in made.args if one.keyword is not None and one.keyword.value == argument.keyword)
+            missing.append(libcst.Module([]).code_for_node(given.with_changes(comma=libcst.MaybeSentinel.DEFAULT)))
+        if missing:
+            yield from self._append_arguments(action, emitter, made, missing)
+
+    def _append_arguments(
+        self, action: SetArguments, emitter: PythonSnippetEmitter, made: libcst.Call, missing: list[str]
+    ) -> Iterator[_Edit]:
+        statement, call = action.statement, action.call
+        argument = ", ".join(missing)
         start, end = self._start(statement, call), self._end(statement, call)
         line = self._line_start(start)
         before = self.text[line:start]
         behind = self.text[end : self._line_end(end)]
         single = self.lines.line_of(start) == self.lines.line_of(end)
         length = len(before) + (end - start) + len(f", {argument}") + len(behind.partition("#")[0].rstrip())
-        plain = emitter.render(made.value.with_changes(args=made.value.args[:-1]))
+        plain = emitter.render(made.with_changes(args=made.args[: -len(missing)]))
         if single and length > self.line_length and plain == self.text[start:end]:
             # Laid out anew only where that changes nothing of the user's own style.
-            laid_out = self._laid_out(statement, action, emitter, made.value, before, behind)
+            laid_out = self._laid_out(statement, action, emitter, made, argument, before, behind)
             if laid_out is not None:
                 yield laid_out
                 return
@@ -359,11 +373,11 @@ class _Renderer:
                 yield _Edit(at, at, ",")
             line_end = self._line_end(comma)
             indent = self._indent(self._start(statement, last))
-            yield _Edit(line_end, line_end, f"\n{indent}{argument},")
+            yield _Edit(line_end, line_end, "".join(f"\n{indent}{one}," for one in missing))
             return
         if self.lines.line_of(at) < closing and self._is_exploded(statement, call):
             indent = self._indent(self._start(statement, last))
-            yield _Edit(at, at, f",\n{indent}{argument}")
+            yield _Edit(at, at, "".join(f",\n{indent}{one}" for one in missing))
             return
         yield _Edit(at, at, f", {argument}")
 
@@ -375,9 +389,10 @@ class _Renderer:
     def _laid_out(
         self,
         statement: Statement,
-        action: SetArgument,
+        action: SetArguments,
         emitter: PythonSnippetEmitter,
         call: libcst.Call,
+        argument: str,
         before: str,
         behind: str,
     ) -> _Edit | None:
@@ -391,9 +406,11 @@ class _Renderer:
         assigned = re.fullmatch(r"(\s*)self\.(\w+) = ", before)
         if assigned is not None and assigned.group(2) == action.node.id and not behind.strip():
             return _Edit(line, end, emitter.render(emitter.emit_init(action.node), assigned.group(1)))
-        return self._whole_literal(statement, action, emitter)
+        return self._whole_literal(statement, action, emitter, argument)
 
-    def _whole_literal(self, statement: Statement, action: SetArgument, emitter: PythonSnippetEmitter) -> _Edit | None:
+    def _whole_literal(
+        self, statement: Statement, action: SetArguments, emitter: PythonSnippetEmitter, argument: str
+    ) -> _Edit | None:
         """`self.net = nn.Sequential(...)` on one line, laid out anew around the call that grew."""
         around = _simple_statement(statement, action.call)
         match around:
@@ -411,7 +428,7 @@ class _Renderer:
         if " ".join(before.split()).replace("( ", "(").replace(", )", ")").replace(" )", ")") != self.text[start:end]:
             return None
         grown = self._end(statement, action.call) - 1 - start
-        text = f"{self.text[start:end][:grown]}, {action.keyword}={action.value}{self.text[start:end][grown:]}"
+        text = f"{self.text[start:end][:grown]}, {argument}{self.text[start:end][grown:]}"
         alone = Statement(text, ast.parse(text).body)
         assert isinstance(alone.body[0], ast.Assign)
         assert isinstance(alone.body[0].value, ast.Call)
@@ -470,6 +487,15 @@ class _Renderer:
                 return name
             number += 1
             name = f"{wanted}_{number}"
+
+
+def _present(call: ast.Call, argument: Argument) -> ast.expr | None:
+    """The value that a call gives an argument, by keyword or by position."""
+    for keyword in call.keywords:
+        if keyword.arg == argument.keyword:
+            return keyword.value
+    position = argument.position
+    return call.args[position] if position is not None and len(call.args) > position else None
 
 
 def _comments(text: str) -> Iterator[str]:
