@@ -105,7 +105,7 @@ def touched(module: Module, owner: ClassInfo, layer: Layer, call: ast.Call | Non
     for mention in module.mentions.of_attribute(name):
         place = Place(mention.statement, mention.node)
         if mention.owner is None:
-            if not _is_other_object(module, mention):
+            if not is_other_object(module, mention):
                 return Refusal(f"`{ast.unparse(mention.node)}` touches it", place)
             continue
         if mention.owner not in family:
@@ -396,7 +396,7 @@ def _is_imported(module: Module, node: ast.expr) -> bool:
     return resolve(node, module.names) is not None
 
 
-def _is_other_object(module: Module, mention: Mention) -> bool:
+def is_other_object(module: Module, mention: Mention) -> bool:
     """Whether `<object>.<name>` is surely no layer of an instance: a function of a module, a setting."""
     path = dotted(mention.node.value)
     if path is None:

@@ -9,16 +9,14 @@ from typing import ClassVar
 
 from fuselight.fusions import provenance
 from fuselight.fusions.base import Fusion, Match, Refusal
+from fuselight.fusions.literals import SEQUENTIAL, Literal, literals, seen_between
 from fuselight.fusions.plan import Place
-from fuselight.graph.classes import ClassInfo, Layer, local_names, resolve
-from fuselight.graph.mentions import self_parameter, words_of
+from fuselight.graph.classes import ClassInfo, Layer
+from fuselight.graph.mentions import self_parameter
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.values import Consumption, Value
-from fuselight.source.names import dotted
 from fuselight.source.statements import Statement
 from fuselight_emitter.ir import LogicalNode
-
-_SEQUENTIAL = "torch.nn.Sequential"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,70 +145,46 @@ class Sequence(Fusion):
     # -- elements of a literal
 
     def _literal(self, module: Module, scope: Scope, owner: ClassInfo) -> Iterator[Chain]:
-        init = scope.function
-        for layer in owner.own_layers.values():
-            if layer.kind == _SEQUENTIAL and layer.constructor is not None:
-                yield from self._in_literal(module, scope, owner, layer, layer.constructor, layer.attribute, None)
-        if _SEQUENTIAL in owner.bases:
-            for statement in init.body:
-                call = _super_init(statement)
-                if call is not None:
-                    whole = Layer("self", call, _SEQUENTIAL, owner, init, statement, init.body)
-                    refusal = _seen_inside(owner) or _seen_outside(module, owner)
-                    yield from self._in_literal(module, scope, owner, whole, call, "", refusal)
+        for literal in literals(module, scope):
+            if literal.seat.plain and not literal.run:
+                yield from self._in_literal(module, scope, owner, literal)
 
-    def _in_literal(
-        self,
-        module: Module,
-        scope: Scope,
-        owner: ClassInfo,
-        layer: Layer,
-        literal: ast.Call,
-        path: str,
-        refusal: Refusal | None,
-    ) -> Iterator[Chain]:
-        local = local_names(scope.function, scope.statement)
-        local |= owner.hidden
-        elements: list[Link | None] = []
-        for key, node in _elements(literal, module, local):
-            full = f"{path}.{key}" if path else key
-            kind = resolve(node.func, module.names, local) if node is not None else None
-            elements.append(Link(kind, layer, node, full) if kind is not None and node is not None else None)
-            if kind == _SEQUENTIAL and node is not None:
-                yield from self._in_literal(module, scope, owner, layer, node, full, refusal)
+    def _in_literal(self, module: Module, scope: Scope, owner: ClassInfo, literal: Literal) -> Iterator[Chain]:
+        seat = literal.seat
+        layer = owner.own_layers[seat.attribute] if seat.attribute is not None else None
+        if layer is None:
+            assert isinstance(seat.anchor, ast.Expr)
+            layer = Layer("self", literal.call, SEQUENTIAL, owner, scope.function, seat.anchor, scope.function.body)
         length = len(self.kinds)
-        for at in range(len(elements) - length + 1):
-            run = elements[at : at + length]
-            links = tuple(
-                link for link, kinds in zip(run, self.kinds, strict=True) if link is not None and link.kind in kinds
-            )
-            if len(links) == length:
-                why = refusal or self._literal_refusal(module, scope, owner, layer, links)
-                places = tuple(Place(layer.statement, link.call) for link in links[1:])
-                yield Chain(links, scope.name, owner, places, why, layer.assignment)
+        for at in range(len(literal.elements) - length + 1):
+            run = literal.elements[at : at + length]
+            if not all(element.kind in kinds for element, kinds in zip(run, self.kinds, strict=True)):
+                continue
+            links = tuple(Link(element.kind or "", layer, element.call, literal.key(element) or "") for element in run)
+            why = _literal_refusal(module, scope, literal, layer, links)
+            places = tuple(Place(layer.statement, link.call) for link in links[1:])
+            yield Chain(links, scope.name, owner, places, why, seat.anchor)
 
-    def _literal_refusal(
-        self, module: Module, scope: Scope, owner: ClassInfo, layer: Layer, links: tuple[Link, ...]
-    ) -> Refusal | None:
-        refusal = provenance.known_class(module, owner)
-        if refusal is None and layer.unknown is not None:
-            refusal = Refusal(layer.unknown, Place(layer.statement, layer.assignment))
-        for link in links:
-            if any(isinstance(one, ast.Starred) for one in link.call.args) or any(
-                keyword.arg is None for keyword in link.call.keywords
-            ):
-                refusal = refusal or Refusal(
-                    f"the constructor of `{link.label}` takes `*` or `**` arguments", Place(link.statement, link.call)
-                )
-        if layer.attribute != "self":
-            refusal = refusal or provenance.touched(module, owner, layer, None)
-        if refusal is None and self_parameter(scope.function) != "self":
-            refusal = Refusal("`__init__` does not call its instance `self`")
-        if not layer.statement.stands_alone(layer.assignment):
-            refusal = refusal or Refusal(
-                "the layers share a line with another statement", Place(layer.statement, layer.assignment)
+
+def _literal_refusal(
+    module: Module, scope: Scope, literal: Literal, layer: Layer, links: tuple[Link, ...]
+) -> Refusal | None:
+    for link in links:
+        if any(isinstance(one, ast.Starred) for one in link.call.args) or any(
+            keyword.arg is None for keyword in link.call.keywords
+        ):
+            return Refusal(
+                f"the constructor of `{link.label}` takes `*` or `**` arguments", Place(link.statement, link.call)
             )
-        return refusal or _named(module, links) or provenance.found_by_computed_name(module, owner)
+    if self_parameter(scope.function) != "self":
+        return Refusal("`__init__` does not call its instance `self`")
+    refusal = provenance.touched(module, layer.owner, layer, None) if layer.attribute != "self" else None
+    return (
+        refusal
+        or seen_between(module, literal)
+        or _named(module, links)
+        or provenance.found_by_computed_name(module, layer.owner)
+    )
 
 
 def _named(module: Module, links: Iterable[Link]) -> Refusal | None:
@@ -256,85 +230,3 @@ def _last(statements: list[ast.stmt], block: list[ast.stmt]) -> ast.stmt:
     """The one that stands last in `block`."""
     inside = [statement for statement in block if statement in statements]
     return inside[-1] if inside else statements[0]
-
-
-def _elements(literal: ast.Call, module: Module, local: set[str]) -> Iterator[tuple[str, ast.Call | None]]:
-    """The elements of `nn.Sequential(...)` with their keys, as far as the keys are known; None for what is no call."""
-    if literal.keywords:
-        return
-    if len(literal.args) == 1 and isinstance(literal.args[0], ast.Call):
-        inner = literal.args[0]
-        if resolve(inner.func, module.names, local) == "collections.OrderedDict":
-            yield from _pairs(inner)
-            return
-    for number, argument in enumerate(literal.args):
-        if isinstance(argument, ast.Starred):
-            return
-        yield str(number), argument if isinstance(argument, ast.Call) else None
-
-
-def _pairs(ordered: ast.Call) -> Iterator[tuple[str, ast.Call | None]]:
-    """The elements of `OrderedDict([("conv", nn.Conv2d(...)), ...])`; none where a key is unknown or given twice."""
-    if len(ordered.args) != 1 or ordered.keywords or not isinstance(ordered.args[0], ast.List | ast.Tuple):
-        return
-    found: dict[str, ast.Call | None] = {}
-    for pair in ordered.args[0].elts:
-        match pair:
-            case ast.Tuple(elts=[ast.Constant(value=str() as key), value]) if key not in found:
-                found[key] = value if isinstance(value, ast.Call) else None
-            case _:
-                return
-    yield from found.items()
-
-
-def _super_init(statement: ast.stmt) -> ast.Call | None:
-    """The call of `super().__init__(...)`, where that is the whole statement."""
-    match statement:
-        case ast.Expr(
-            value=ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr="__init__")) as call
-        ):
-            return call
-        case _:
-            return None
-
-
-def _seen_inside(owner: ClassInfo) -> Refusal | None:
-    """A `nn.Sequential` subclass must not index or iterate itself, or be handed around whole."""
-    for member in owner.family:
-        for method in member.methods.values():
-            me = self_parameter(method)
-            allowed: set[ast.AST] = set()
-            for node in ast.walk(method):
-                if isinstance(node, ast.Attribute):
-                    allowed.add(node.value)
-                elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super":
-                    allowed.update(node.args)
-                elif isinstance(node, ast.Name) and node.id == me and node not in allowed:
-                    return Refusal(f"`{member.name}` reaches into itself", Place(member.statement, node))
-        if member is not owner and "forward" in member.methods:
-            return Refusal(f"`{member.name}` has a forward of its own over the same layers")
-    return None
-
-
-def _seen_outside(module: Module, owner: ClassInfo) -> Refusal | None:
-    """Nobody in the file may index, slice or iterate an instance of a `nn.Sequential` subclass."""
-    holders: set[str] = set()
-    for called in module.mentions.calls_of(*(member.name for member in owner.family)):
-        for node in ast.walk(called.around[-1]) if called.around else ():
-            if isinstance(node, ast.Assign) and node.value is called.node:
-                holders.update(path.rpartition(".")[2] for path in map(dotted, node.targets) if path is not None)
-    module.mentions.has_word(*holders)
-    for statement in module.statements:
-        if not any(holder in words_of(statement) for holder in holders):
-            continue
-        for top in statement.body:
-            for node in ast.walk(top):
-                seen: ast.expr | None = None
-                if isinstance(node, ast.Subscript | ast.Starred):
-                    seen = node.value
-                elif isinstance(node, ast.For | ast.comprehension):
-                    seen = node.iter
-                path = dotted(seen) if seen is not None else None
-                if seen is not None and path is not None and path.rpartition(".")[2] in holders:
-                    return Refusal(f"`{path}` is taken apart", Place(statement, seen))
-    return None
