@@ -60,6 +60,7 @@ class PythonSnippetEmitter:
     ) -> None:
         self._dialect = get_dialect(framework)
         self._names = NameResolver(self._dialect, imports, taken)
+        self._taken = taken
         self._line_length = line_length
         self._indent_unit = indent_unit
 
@@ -132,12 +133,25 @@ class PythonSnippetEmitter:
         Raises:
             EmitError: As `emit_call`.
         """
-        value = self._call(node, input_vars)
-        for name, given in methods:
-            if not is_identifier(name):
-                raise EmitError("a method's name has to be an identifier", node=node.id, text=name)
-            value = call(cst.Attribute(value, cst.Name(name)), _arguments(LogicalNode(node.id, node.kind, dict(given))))
-        return value
+        return _behind(self._call(node, input_vars), methods, node.id)
+
+    def emit_methods(self, value: str, methods: Sequence[tuple[str, Mapping[str, str]]]) -> cst.BaseExpression:
+        """Emit `<value>.<method>(...)`, perhaps with further methods behind it.
+
+        Args:
+            value: An expression; one that is no name, call or subscript gets parentheses.
+            methods: Methods that are called one behind the other, each with its arguments as metadata.
+
+        Raises:
+            EmitError: A name or an expression is malformed, or there is no method.
+        """
+        if not methods:
+            raise EmitError("there is no method to call", node="method", text=value)
+        receiver = parse_expression(value, node=methods[0][0])
+        primary = isinstance(receiver, cst.Name | cst.Attribute | cst.Call | cst.Subscript | cst.BaseString)
+        if not (primary or receiver.lpar or isinstance(receiver, cst.BaseList | cst.BaseDict | cst.BaseSet)):
+            receiver = receiver.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
+        return _behind(receiver, methods, methods[0][0])
 
     def emit_unpack(
         self,
@@ -194,6 +208,14 @@ class PythonSnippetEmitter:
             raise EmitError("an attribute's name has to be an identifier", node=id, text=id)
         return _assign([dotted(f"self.{id}")], parse_expression(value, node=id))
 
+    def emit_return(self, value: str) -> cst.SimpleStatementLine:
+        """Emit `return <value>`; `value` is an expression.
+
+        Raises:
+            EmitError: The value is malformed.
+        """
+        return cst.SimpleStatementLine([cst.Return(parse_expression(value, node="return"))])
+
     def emit_delete(self, names: Sequence[str]) -> cst.SimpleStatementLine:
         """Emit `del a, self.b`.
 
@@ -208,9 +230,15 @@ class PythonSnippetEmitter:
         return cst.SimpleStatementLine([cst.Del(cst.Tuple([cst.Element(target) for target in targets], [], []))])
 
     def emit_merge_hook(
-        self, name: str, merged: str, parts: Sequence[str], parameters: Sequence[str]
+        self,
+        name: str,
+        merged: str,
+        parts: Sequence[str],
+        parameters: Sequence[str],
+        dims: Sequence[int] = (),
+        unbiased: Sequence[str] = (),
     ) -> cst.FunctionDef:
-        """Emit a function that concatenates the `parts` of an old checkpoint, along dim 0, into `merged`.
+        """Emit a function that concatenates the `parts` of an old checkpoint into `merged`.
 
         It is for `torch.nn.Module.register_load_state_dict_pre_hook` (public since torch 2.5, pytorch#131690), which
         calls it with the module, the state dict, the prefix and five arguments more. A parameter of which not all
@@ -221,13 +249,16 @@ class PythonSnippetEmitter:
             merged: The attribute that now holds the parameters.
             parts: The attributes that held them, in the order of their rows.
             parameters: The parameters' names, "weight" and perhaps "bias".
+            dims: Along which dimension each parameter is concatenated; dim 0 unless given.
+            unbiased: Those of the parts that had no bias: zeros take its place.
 
         Raises:
-            EmitError: The framework has no load hook; a name is malformed; or there are no two parts, or no parameter.
+            EmitError: The framework has no load hook; a name is malformed; there are no two parts, or no parameter; or
+                there are not as many dimensions as parameters.
         """
         self._need_load_hooks(name)
         _check_function_name(name)
-        for module in (merged, *parts):
+        for module in (merged, *parts, *unbiased):
             _check_module_path(module, name)
         for parameter in parameters:
             if not is_identifier(parameter):
@@ -236,29 +267,288 @@ class PythonSnippetEmitter:
             raise EmitError("nothing to merge", node=name, text=", ".join(parts))
         if not parameters:
             raise EmitError("no parameters to merge", node=name, text=merged)
+        if dims and len(dims) != len(parameters):
+            raise EmitError("a dimension for each parameter, or none", node=name, text=", ".join(parameters))
         # The body uses no builtin: the file may have bound `all` to something else.
         cat = self._names.spell("torch.cat", _MERGE_HOOK_NAMES)
         listed = f"{', '.join(parts[:-1])} and {parts[-1]}"
+        loop, along = f"parameter in {_display(parameters)}", f", dim={dims[0]}" if any(dims) else ""
+        if len(set(dims)) > 1:
+            pairs = ", ".join(f"({string(one)}, {dim})" for one, dim in zip(parameters, dims, strict=True))
+            loop, along = f"parameter, dim in ({pairs})", ", dim=dim"
+        zeros = f"""\
+    for part in {_display(unbiased)}:
+        weight = state_dict.get(f"{{prefix}}{{part}}.weight")
+        if weight is not None:
+            zeros = weight.new_zeros(weight.shape[0])
+            state_dict.setdefault(f"{{prefix}}{{part}}.bias", zeros)
+"""
+        zeros = zeros if unbiased else ""
         source = f'''\
 def {name}(module, state_dict, prefix, *args):
     """Load checkpoints that hold {listed} in place of {merged}."""
-    for parameter in {_display(parameters)}:
+{zeros}    for {loop}:
         keys = [f"{{prefix}}{{part}}.{{parameter}}" for part in {_display(parts)}]
         if state_dict.keys() >= {{*keys}}:
             tensors = [state_dict.pop(key) for key in keys]
+            state_dict[f"{{prefix}}{merged}.{{parameter}}"] = {cat}(tensors{along})
+'''
+        return _function(source, name)
+
+    def emit_experts_hook(
+        self, name: str, first: str, second: str, parts: tuple[str, str], parameters: Sequence[str]
+    ) -> cst.FunctionDef:
+        """Emit a function that loads experts, each of two linear layers, that were held one by one.
+
+        The first layers become rows of one linear layer. The second ones are stacked, their weights transposed, for
+        `torch.baddbmm`: weights of (experts, in, out) and biases of (experts, 1, out). It is for
+        `torch.nn.Module.register_load_state_dict_pre_hook`.
+
+        Args:
+            name: The function's name.
+            first: The attribute of the linear layer.
+            second: What the names of the stacked parameters begin with: `w2` for `w2_weight` and `w2_bias`.
+            parts: The paths of the two layers of one expert, `{}` for its number.
+            parameters: The parameters' names, "weight" and perhaps "bias".
+
+        Raises:
+            EmitError: The framework has no load hook; a name is malformed; or there is no parameter.
+        """
+        self._need_load_hooks(name)
+        _check_function_name(name)
+        for module in (first, second, *(part.replace("{}", "0") for part in parts)):
+            _check_module_path(module, name)
+        if not parameters or not {*parameters} <= {"weight", "bias"}:
+            raise EmitError("a linear layer has a weight and a bias", node=name, text=", ".join(parameters))
+        hidden = _MERGE_HOOK_NAMES | {"number", "one", "other", "firsts", "seconds", "stacked"}
+        cat, stack = self._names.spell("torch.cat", hidden), self._names.spell("torch.stack", hidden)
+        one, other = (part.replace("{}", "{number}") for part in parts)
+        listed = " and ".join(dict.fromkeys(part.partition(".")[0] for part in parts))
+        source = f'''\
+def {name}(module, state_dict, prefix, *args):
+    """Load checkpoints that hold the layers of {listed} one by one, in place of {first}."""
+    for parameter in {_display(parameters)}:
+        number, firsts, seconds = 0, [], []
+        while True:
+            one = f"{{prefix}}{one}.{{parameter}}"
+            other = f"{{prefix}}{other}.{{parameter}}"
+            if not state_dict.keys() >= {{one, other}}:
+                break
+            firsts.append(state_dict.pop(one))
+            seconds.append(state_dict.pop(other))
+            number += 1
+        if firsts:
+            stacked = {stack}(seconds)
+            stacked = stacked.mT if parameter == "weight" else stacked.unsqueeze(1)
+            state_dict[f"{{prefix}}{first}.{{parameter}}"] = {cat}(firsts)
+            state_dict[f"{{prefix}}{second}_{{parameter}}"] = stacked
+'''
+        return _function(source, name)
+
+    def emit_transpose_hook(self, name: str, table: str, layer: str) -> cst.FunctionDef:
+        """Emit a function that loads the weight of a linear layer without a bias into an embedding.
+
+        Row `i` of the table is what the layer made of the one-hot vector of `i`: column `i` of its weight. It is for
+        `torch.nn.Module.register_load_state_dict_pre_hook`.
+
+        Args:
+            name: The function's name.
+            table: The attribute that holds the embedding.
+            layer: The attribute that held the linear layer; another one, as a square weight does not say which it is.
+
+        Raises:
+            EmitError: The framework has no load hook, a name is malformed, or the two attributes are one.
+        """
+        self._need_load_hooks(name)
+        _check_function_name(name)
+        for module in (table, layer):
+            _check_module_path(module, name)
+        if table == layer:
+            raise EmitError("a table needs another name than the layer had", node=name, text=table)
+        source = f'''\
+def {name}(module, state_dict, prefix, *args):
+    """Load checkpoints that hold {layer}, a linear layer, in place of {table}."""
+    weight = state_dict.pop(f"{{prefix}}{layer}.weight", None)
+    if weight is not None:
+        state_dict[f"{{prefix}}{table}.weight"] = weight.t()
+'''
+        return _function(source, name)
+
+    def emit_cell_hook(
+        self,
+        name: str,
+        cell: str,
+        parts: Sequence[str],
+        parameters: Mapping[str, Sequence[str]],
+        order: Sequence[int] = (),
+        negated: int | None = None,
+    ) -> cst.FunctionDef:
+        """Emit a function that makes the parameters of a `torch.nn.LSTMCell` or `GRUCell` of those of linear layers.
+
+        It is for `torch.nn.Module.register_load_state_dict_pre_hook`. A parameter of which not all entries are there is
+        left alone, so that a strict load reports it.
+
+        Args:
+            name: The function's name.
+            cell: The attribute that holds the cell.
+            parts: The attributes that held the linear layers.
+            parameters: From each of the cell's parameters, "weight_ih", to the entries, "xi.weight", that hold the
+                rows of its gates, one after the other, or to one entry that holds the rows of all.
+            order: Which block of rows of such an entry each gate is.
+            negated: The gate, counted from 0, whose rows change their sign.
+
+        Raises:
+            EmitError: The framework has no load hook; a name is malformed; or the entries are not one a gate, or one
+                with an order.
+        """
+        self._need_load_hooks(name)
+        _check_function_name(name)
+        for module in (cell, *parts, *(entry for entries in parameters.values() for entry in entries)):
+            _check_module_path(module, name)
+        for parameter in parameters:
+            if not is_identifier(parameter):
+                raise EmitError("a parameter's name has to be an identifier", node=name, text=parameter)
+        if not parameters or not parts or any((len(one) == 1) != bool(order) for one in parameters.values()):
+            raise EmitError("no parameters to merge", node=name, text=cell)
+        cat = self._names.spell("torch.cat", _MERGE_HOOK_NAMES | {"key", "rows"})
+        listed = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+        if order:
+            pairs = [f"({string(parameter)}, {string(entries[0])})" for parameter, entries in parameters.items()]
+            blocks = [f"{'-' if gate == negated else ''}rows[{at}]" for gate, at in enumerate(order)]
+            same = list(order) == sorted(order) and negated is None
+            joined = "rows" if same else f"{cat}([{', '.join(blocks)}])"
+            taken = "state_dict.pop(key)" if same else f"state_dict.pop(key).chunk({len(order)})"
+            body = f"""\
+    for parameter, part in ({", ".join(pairs)}{"," if len(pairs) == 1 else ""}):
+        key = f"{{prefix}}{{part}}"
+        if key in state_dict:
+            rows = {taken}
+            state_dict[f"{{prefix}}{cell}.{{parameter}}"] = {joined}
+"""
+        else:
+            pairs = [f"({string(parameter)}, {_display(entries)})" for parameter, entries in parameters.items()]
+            sign = "" if negated is None else f"            tensors[{negated}] = -tensors[{negated}]\n"
+            body = f"""\
+    for parameter, parts in ({", ".join(pairs)}{"," if len(pairs) == 1 else ""}):
+        keys = [f"{{prefix}}{{part}}" for part in parts]
+        if state_dict.keys() >= {{*keys}}:
+            tensors = [state_dict.pop(key) for key in keys]
+{sign}            state_dict[f"{{prefix}}{cell}.{{parameter}}"] = {cat}(tensors)
+"""
+        source = f'''\
+def {name}(module, state_dict, prefix, *args):
+    """Load checkpoints that hold {listed} in place of {cell}."""
+{body}'''
+        return _function(source, name)
+
+    def emit_merge_list_hook(self, name: str, merged: str, layers: str, parameters: Sequence[str]) -> cst.FunctionDef:
+        """Emit a function that concatenates, along dim 0, the layers of a `torch.nn.ModuleList` of an old checkpoint.
+
+        How many layers there were is read off the checkpoint: entries `<layers>.0.<parameter>`,
+        `<layers>.1.<parameter>` and so on, until one is missing. It is for
+        `torch.nn.Module.register_load_state_dict_pre_hook`.
+
+        Args:
+            name: The function's name.
+            merged: The attribute that now holds the parameters.
+            layers: The attribute that held the list; it may be the same.
+            parameters: The parameters' names, "weight" and perhaps "bias".
+
+        Raises:
+            EmitError: The framework has no load hook; a name is malformed; or there is no parameter.
+        """
+        self._need_load_hooks(name)
+        _check_function_name(name)
+        for module in (merged, layers):
+            _check_module_path(module, name)
+        for parameter in parameters:
+            if not is_identifier(parameter):
+                raise EmitError("a parameter's name has to be an identifier", node=name, text=parameter)
+        if not parameters:
+            raise EmitError("no parameters to merge", node=name, text=merged)
+        # The body uses no builtin: the file may have bound `len` or `enumerate` to something else.
+        cat = self._names.spell("torch.cat", _MERGE_HOOK_NAMES | {"number"})
+        source = f'''\
+def {name}(module, state_dict, prefix, *args):
+    """Load checkpoints that hold the layers of a list, {layers}.0 and so on, in place of {merged}."""
+    for parameter in {_display(parameters)}:
+        number, tensors = 0, []
+        while f"{{prefix}}{layers}.{{number}}.{{parameter}}" in state_dict:
+            tensors.append(state_dict.pop(f"{{prefix}}{layers}.{{number}}.{{parameter}}"))
+            number += 1
+        if tensors:
             state_dict[f"{{prefix}}{merged}.{{parameter}}"] = {cat}(tensors)
 '''
         return _function(source, name)
 
-    def emit_fold_bias_hook(self, name: str) -> cst.FunctionDef:
-        """Emit a function that loads checkpoints of a layer with a bias before a batch norm, where it now has none.
+    def emit_linear_initialisation(self, id: str) -> cst.SimpleStatementLine:
+        """Emit what fills the weight of the embedding `self.<id>` as `torch.nn.Linear` fills its own.
 
-        The batch norm subtracts its running mean, so that in eval mode taking the bias off the mean leaves the output
-        as it was: `(y + b) - mean = y - (mean - b)`. Without running statistics the batch's own mean takes the bias
-        out, and it is dropped. The caller's tensors are not written to.
+        A linear layer holds its weight transposed: what is the fan-in there is the fan-out here.
+
+        Raises:
+            EmitError: The framework is not torch, or the id is malformed.
+        """
+        if self.framework != "torch":
+            raise EmitError(f"{self.framework} initialises otherwise", node=id, text=id)
+        if not is_identifier(id):
+            raise EmitError("an attribute's name has to be an identifier", node=id, text=id)
+        fill = self._names.spell("torch.nn.init.kaiming_uniform_", {"self"})
+        weight = f"self.{id}.weight"
+        return cst.SimpleStatementLine(
+            [cst.Expr(parse_expression(f'{fill}({weight}, a=5**0.5, mode="fan_out")', node=id))]
+        )
+
+    def emit_rename_hook(self, name: str, nested: str, renamed: Sequence[tuple[str, str]]) -> cst.FunctionDef:
+        """Emit a function that renames what a nested module of an old checkpoint is called in a flat one.
+
+        Nothing is renamed in a checkpoint without an entry of `nested`. The names are taken one after the other, so
+        that one must come before another that gets its old name. It is for
+        `torch.nn.Module.register_load_state_dict_pre_hook`.
+
+        Args:
+            name: The function's name.
+            nested: A path that only old checkpoints have entries of, `net.0.0`.
+            renamed: The paths of modules, each in an old checkpoint and in a new one.
+
+        Raises:
+            EmitError: The framework has no load hook; a name is malformed; or there is nothing to rename.
+        """
+        self._need_load_hooks(name)
+        _check_function_name(name)
+        if not renamed:
+            raise EmitError("nothing to rename", node=name, text=nested)
+        for module in (nested, *(path for pair in renamed for path in pair)):
+            if not re.fullmatch(r"\w+(\.\w+)*", module):
+                raise EmitError("this is no path of a module", node=name, text=module)
+        pairs = ", ".join(f"({string(old)}, {string(new)})" for old, new in renamed)
+        first = next((new for old, new in renamed if old == nested), renamed[-1][1])
+        # The body uses no builtin: the file may have bound `any` or `list` to something else.
+        source = f'''\
+def {name}(module, state_dict, prefix, *args):
+    """Load checkpoints that hold {nested} and so on in place of {first} and so on."""
+    if not [key for key in state_dict if key.startswith(f"{{prefix}}{nested}.")]:
+        return
+    for old, new in ({pairs},):
+        for key in [key for key in state_dict if key.startswith(f"{{prefix}}{{old}}.")]:
+            entry = key.removeprefix(f"{{prefix}}{{old}}")
+            state_dict[f"{{prefix}}{{new}}{{entry}}"] = state_dict.pop(key)
+'''
+        return _function(source, name)
+
+    def emit_fold_bias_hook(self, name: str, norm: str = "a batch norm") -> cst.FunctionDef:
+        """Emit a function that loads checkpoints of a layer with a bias before a norm, where it now has none.
+
+        The norm subtracts its running mean, so that in eval mode taking the bias off the mean leaves the output as it
+        was: `(y + b) - mean = y - (mean - b)`. A checkpoint without the mean, such as one of a layer that the norm was
+        folded into, is left alone. The caller's tensors are not written to.
 
         The function takes the attributes' names as the keywords `layer` and `norm`; `emit_hook_registration` gives
         them. It is for `torch.nn.Module.register_load_state_dict_pre_hook`.
+
+        Args:
+            name: The function's name.
+            norm: What the docstring calls the norm.
 
         Raises:
             EmitError: The framework has no load hook, or the name is malformed.
@@ -267,13 +557,109 @@ def {name}(module, state_dict, prefix, *args):
         _check_function_name(name)
         source = f'''\
 def {name}(module, state_dict, prefix, *args, layer, norm):
-    """Load checkpoints in which the layer before a batch norm still has a bias."""
-    bias = state_dict.pop(f"{{prefix}}{{layer}}.bias", None)
-    mean = state_dict.get(f"{{prefix}}{{norm}}.running_mean")
-    if bias is not None and mean is not None:
-        state_dict[f"{{prefix}}{{norm}}.running_mean"] = mean - bias.to(mean)
+    """Load checkpoints in which the layer before {norm} still has a bias."""
+    bias, mean = f"{{prefix}}{{layer}}.bias", f"{{prefix}}{{norm}}.running_mean"
+    if state_dict.keys() >= {{bias, mean}}:
+        state_dict[mean] = state_dict[mean] - state_dict.pop(bias).to(state_dict[mean])
 '''
         return _function(source, name)
+
+    def emit_drop_bias_hook(self, name: str, norm: str = "an instance norm") -> cst.FunctionDef:
+        """Emit a function that loads checkpoints of a layer with a bias, where it now has none, before a norm that
+        keeps no statistics and subtracts the mean of what it gets.
+
+        The function takes the layer's name as the keyword `layer`. It is for
+        `torch.nn.Module.register_load_state_dict_pre_hook`.
+
+        Args:
+            name: The function's name.
+            norm: What the docstring calls the norm.
+
+        Raises:
+            EmitError: The framework has no load hook, or the name is malformed.
+        """
+        self._need_load_hooks(name)
+        _check_function_name(name)
+        source = f'''\
+def {name}(module, state_dict, prefix, *args, layer):
+    """Load checkpoints in which the layer before {norm} still has a bias."""
+    state_dict.pop(f"{{prefix}}{{layer}}.bias", None)
+'''
+        return _function(source, name)
+
+    def emit_fold_biases_hook(self, name: str) -> cst.FunctionDef:
+        """Emit a function that does for every layer and norm of a `torch.nn.Sequential` what those two do for one.
+
+        A bias of the checkpoint is taken where the layer has none and the element behind it is a batch norm or an
+        instance norm: what has a `running_mean`, if only None. It goes into the running mean, or nowhere where the
+        norm keeps none. Inner `torch.nn.Sequential`s are looked through. It is for
+        `torch.nn.Module.register_load_state_dict_pre_hook` of a `torch.nn.Sequential`, or of a container of them.
+
+        Raises:
+            EmitError: The framework has no load hook, the name is malformed, or the file binds a builtin that the
+                function needs.
+        """
+        self._need_load_hooks(name)
+        _check_function_name(name)
+        for builtin in ("getattr", "hasattr", "isinstance"):
+            if builtin in self._taken:
+                raise EmitError("a load hook needs the builtin of this name", node=name, text=builtin)
+        sequential = self._names.spell("torch.nn.Sequential", _FOLD_HOOK_NAMES)
+        source = f'''\
+def {name}(module, state_dict, prefix, *args):
+    """Load checkpoints in which layers before a norm still have a bias."""
+    before = None
+    for name, child in module.named_children():
+        bias, mean = f"{{prefix}}{{before}}.bias", f"{{prefix}}{{name}}.running_mean"
+        if before is not None and hasattr(child, "running_mean") and bias in state_dict:
+            dropped = state_dict.pop(bias)
+            if mean in state_dict:
+                state_dict[mean] = state_dict[mean] - dropped.to(state_dict[mean])
+        if isinstance(child, {sequential}):
+            {name}(child, state_dict, f"{{prefix}}{{name}}.")
+        before = name if getattr(child, "bias", True) is None else None
+'''
+        return _function(source, name)
+
+    def emit_fuse_method(self, pairs: Sequence[tuple[str, str, str]]) -> cst.FunctionDef:
+        """Emit a method `fuse` that folds batch norms into the layers before them, by torch's own functions.
+
+        Args:
+            pairs: The layer, its norm, each as an attribute or an element of one (`self.conv`, `self.net[0]`), and
+                what the layer is: "convolution", "transposed convolution" or "linear".
+
+        Raises:
+            EmitError: The framework is not torch, there is no pair, or a pair is malformed.
+        """
+        if self.framework != "torch":
+            raise EmitError(f"{self.framework} has no such function", node="fuse", text="fuse")
+        if not pairs:
+            raise EmitError("nothing to fuse", node="fuse")
+        no_grad = self._names.spell("torch.no_grad", {"self"})
+        identity = self._names.spell("torch.nn.Identity", {"self"})
+        folds = ""
+        for layer, norm, what in pairs:
+            for path in (layer, norm):
+                if not re.fullmatch(r"self(\.\w+|\[[0-9]+\])+", path):
+                    raise EmitError("this is no attribute or element of one", node="fuse", text=path)
+            if what not in _FOLDS:
+                raise EmitError("nothing folds into a layer of this kind", node="fuse", text=what)
+            function, more = _FOLDS[what]
+            fold = self._names.spell(f"torch.nn.utils.{function}", {"self"})
+            folds += f"""\
+    if not isinstance({norm}, {identity}):
+        {layer} = {fold}({layer}, {norm}{more})
+        {norm} = {identity}()
+"""
+        source = f'''\
+@{no_grad}()
+def fuse(self):
+    """Fold batch norms into the layers before them; new biases do not train."""
+    if self.training:
+        raise RuntimeError("fuse() is for inference: call eval() first")
+{folds}    return self
+'''
+        return _function(source, "fuse")
 
     def emit_hook_registration(
         self, hook: str, arguments: Mapping[str, str] | None = None, on: str = "self"
@@ -284,13 +670,14 @@ def {name}(module, state_dict, prefix, *args, layer, norm):
             hook: The function's name.
             arguments: Keywords that the hook is bound to, `functools.partial(<hook>, layer="conv1")`; from a keyword
                 to an expression.
-            on: The module that the hook is for, `self` or `self.net`.
+            on: The module that the hook is for, `self` or `self.net`; the last of a list, `self.nets[-1]`.
 
         Raises:
             EmitError: The framework has no load hook, or a name or an expression is malformed.
         """
         self._need_load_hooks(hook)
-        for name in (hook, on):
+        module = on.removesuffix("[-1]")
+        for name in (hook, module):
             if not is_dotted_name(name):
                 raise EmitError("a hook has to be a name", node=hook, text=name)
         function: cst.BaseExpression = dotted(hook)
@@ -301,8 +688,23 @@ def {name}(module, state_dict, prefix, *args, layer, norm):
                     raise EmitError("a keyword has to be an identifier", node=hook, text=key)
                 bound.append(argument(parse_expression(value, node=hook, bracketed=True), name=key))
             function = call(dotted(self._names.spell("functools.partial")), bound)
-        register = call(dotted(f"{on}.register_load_state_dict_pre_hook"), [argument(function)])
-        return cst.SimpleStatementLine([cst.Expr(register)])
+        registered = dotted(module) if module == on else parse_expression(on, node=hook)
+        register = cst.Attribute(registered, cst.Name("register_load_state_dict_pre_hook"))
+        return cst.SimpleStatementLine([cst.Expr(call(register, [argument(function)]))])
+
+    def emit_source(self, source: str) -> cst.BaseStatement:
+        """Emit one simple statement that is a rearrangement of the user's own source, as it is spelled.
+
+        Raises:
+            EmitError: `source` is not one statement, or a compound one.
+        """
+        try:
+            statement = cst.parse_statement(source)
+        except cst.ParserSyntaxError:
+            raise EmitError("this does not parse", text=source) from None
+        if not isinstance(statement, cst.SimpleStatementLine) or len(statement.body) != 1:
+            raise EmitError("this is not one simple statement", text=source)
+        return statement
 
     def render(self, node: cst.BaseStatement | cst.BaseExpression, indent: str = "") -> str:
         """Return the source of `node`, without a line end, with `indent` in front of it.
@@ -378,8 +780,23 @@ class _Kind:
     seeded: bool = False
 
 
-_MERGE_HOOK_NAMES = frozenset({"module", "state_dict", "prefix", "args", "parameter", "part", "keys", "key", "tensors"})
+_MERGE_HOOK_NAMES = frozenset("module state_dict prefix args parameter dim part keys key tensors weight zeros".split())
+_FOLD_HOOK_NAMES = frozenset("module state_dict prefix args before name child bias mean dropped".split())
+_FOLDS = {
+    "convolution": ("fuse_conv_bn_eval", ""),
+    "transposed convolution": ("fuse_conv_bn_eval", ", transpose=True"),
+    "linear": ("fuse_linear_bn_eval", ""),
+}
 _POSITIONAL = re.compile(r"arg_(0|[1-9][0-9]*)")
+
+
+def _behind(value: cst.BaseExpression, methods: Sequence[tuple[str, Mapping[str, str]]], id: str) -> cst.BaseExpression:
+    """`value` with `methods` called on it, one behind the other."""
+    for name, given in methods:
+        if not is_identifier(name):
+            raise EmitError("a method's name has to be an identifier", node=id, text=name)
+        value = call(cst.Attribute(value, cst.Name(name)), _arguments(LogicalNode(id, name, dict(given))))
+    return value
 
 
 def _arguments(node: LogicalNode) -> list[cst.Arg]:

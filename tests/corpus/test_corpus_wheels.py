@@ -19,10 +19,13 @@ from wheels import PINNED, sources
 pytestmark = pytest.mark.corpus
 
 LEAST = {
+    "diffusers==0.42.1": 1,
+    "segmentation-models-pytorch==0.6.0": 0,
     "timm==1.0.31": 1,
     "torchvision==0.29.2": 1,
     "transformers==5.23.0": 400,
     "vit-pytorch==1.26.11": 2,
+    "x-transformers==2.31.10": 0,
 }
 """Fewer findings than these mean that detection went blind."""
 

@@ -10,7 +10,15 @@ from pathlib import Path
 
 CACHE = Path(__file__).parents[2] / ".cache" / "wheels"
 
-PINNED = ("timm==1.0.31", "torchvision==0.29.2", "transformers==5.23.0", "vit-pytorch==1.26.11")
+PINNED = (
+    "diffusers==0.42.1",
+    "segmentation-models-pytorch==0.6.0",
+    "timm==1.0.31",
+    "torchvision==0.29.2",
+    "transformers==5.23.0",
+    "vit-pytorch==1.26.11",
+    "x-transformers==2.31.10",
+)
 
 
 def wheel(requirement: str) -> Path:

@@ -215,10 +215,11 @@ def merged_attention(bias: bool = True, imports: dict[str, str] | None = None) -
 
 def folded_convolution(track: bool = True, dtype: str = "torch.float32") -> types.ModuleType:
     emitter = PythonSnippetEmitter(imports={"torch": "torch"}, line_length=60)
-    hook = emitter.emit_fold_bias_hook("_fold_bias")
+    hook = emitter.emit_fold_bias_hook("_fold_bias") if track else emitter.emit_drop_bias_hook("_fold_bias")
     conv = node("Conv2d", "conv1", arg_0="3", arg_1="4", arg_2="3", bias="False", dtype=dtype)
     norm = node("BatchNorm2d", "bn1", arg_0="4", track_running_stats=str(track), dtype=dtype)
-    register = emitter.emit_hook_registration("_fold_bias", {"layer": '"conv1"', "norm": '"bn1"'})
+    arguments = {"layer": '"conv1"'} | ({"norm": '"bn1"'} if track else {})
+    register = emitter.emit_hook_registration("_fold_bias", arguments)
     init = block(emitter, emitter.emit_init(conv), emitter.emit_init(norm), register)
     assert [required.statement() for required in emitter.missing_imports] == ["import functools"]
     return module(

@@ -96,6 +96,29 @@ def test_call(framework: str, made: LogicalNode, inputs: list[str], source: str)
     assert text(emitter, emitter.emit_expression(made, inputs)) == source.removeprefix("out = ")
 
 
+@pytest.mark.parametrize(
+    ("value", "source"),
+    [
+        ("x", "x.permute(0, 2, 1).mean(dim=-1)"),
+        ("self.fc(x)[0]", "self.fc(x)[0].permute(0, 2, 1).mean(dim=-1)"),
+        ("a + b", "(a + b).permute(0, 2, 1).mean(dim=-1)"),
+        ("(a + b)", "(a + b).permute(0, 2, 1).mean(dim=-1)"),
+        ("-x", "(-x).permute(0, 2, 1).mean(dim=-1)"),
+        ("x if c else y", "(x if c else y).permute(0, 2, 1).mean(dim=-1)"),
+    ],
+)
+def test_methods_of_a_value(value: str, source: str) -> None:
+    emitter = PythonSnippetEmitter()
+    methods = [("permute", {"arg_0": "0", "arg_1": "2", "arg_2": "1"}), ("mean", {"dim": "-1"})]
+    assert text(emitter, emitter.emit_methods(value, methods)) == source
+
+
+@pytest.mark.parametrize(("value", "methods"), [("x", []), ("x y", [("t", {})]), ("x", [("no name", {})])])
+def test_methods_that_are_none(value: str, methods: list[tuple[str, dict[str, str]]]) -> None:
+    with pytest.raises(EmitError):
+        PythonSnippetEmitter().emit_methods(value, methods)
+
+
 @pytest.mark.parametrize("target", ["y", "self.cache", "self.a.b", "größe"])
 def test_targets(target: str) -> None:
     emitter = PythonSnippetEmitter()
@@ -361,6 +384,26 @@ def test_deleting_nothing_is_refused() -> None:
         PythonSnippetEmitter().emit_delete([])
 
 
+@pytest.mark.parametrize(
+    ("source", "laid_out"),
+    [
+        ("x = F.relu( x )", "x = F.relu( x )"),
+        ("x = self.norm(\n    x[:, 0]\n)", "x = self.norm(x[:, 0])"),
+        ("return self.a(self.b(x), self.c(x))", "return self.a(\n    self.b(x), self.c(x)\n)"),
+        ("x = f(\n    x,  # why\n)", "x = f(\n    x,  # why\n)"),
+    ],
+)
+def test_source_of_the_users_own(source: str, laid_out: str) -> None:
+    emitter = PythonSnippetEmitter(line_length=30)
+    assert text(emitter, emitter.emit_source(source)) == laid_out
+
+
+@pytest.mark.parametrize("source", ["x =", "x = 1; y = 2", "if x:\n    y = 1", "x = 1\ny = 2", "x = (", ")"])
+def test_source_that_is_not_one_simple_statement_is_refused(source: str) -> None:
+    with pytest.raises(EmitError):
+        PythonSnippetEmitter().emit_source(source)
+
+
 NAMES = [
     # imports, kind, spelled, what has to be imported
     ({"nn": "torch.nn"}, "Linear", "nn.Linear", []),
@@ -467,6 +510,200 @@ def _load_qkv(module, state_dict, prefix, *args):
     )
 
 
+def test_a_table_is_filled_as_a_linear_layer_fills_its_weight() -> None:
+    emitter = PythonSnippetEmitter(imports={"nn": "torch.nn"})
+    filled = text(emitter, emitter.emit_linear_initialisation("table"))
+    assert filled == 'nn.init.kaiming_uniform_(self.table.weight, a=5**0.5, mode="fan_out")'
+    with pytest.raises(EmitError):
+        emitter.emit_linear_initialisation("a table")
+    with pytest.raises(EmitError):
+        PythonSnippetEmitter("keras").emit_linear_initialisation("table")
+
+
+def test_the_hook_of_experts() -> None:
+    emitter = PythonSnippetEmitter()
+    hook = emitter.emit_experts_hook("_load", "first", "second", ("experts.{}.0", "experts.{}.2"), ("weight",))
+    assert (
+        text(emitter, hook) + "\n"
+        == '''\
+def _load(module, state_dict, prefix, *args):
+    """Load checkpoints that hold the layers of experts one by one, in place of first."""
+    for parameter in ("weight",):
+        number, firsts, seconds = 0, [], []
+        while True:
+            one = f"{prefix}experts.{number}.0.{parameter}"
+            other = f"{prefix}experts.{number}.2.{parameter}"
+            if not state_dict.keys() >= {one, other}:
+                break
+            firsts.append(state_dict.pop(one))
+            seconds.append(state_dict.pop(other))
+            number += 1
+        if firsts:
+            stacked = torch.stack(seconds)
+            stacked = stacked.mT if parameter == "weight" else stacked.unsqueeze(1)
+            state_dict[f"{prefix}first.{parameter}"] = torch.cat(firsts)
+            state_dict[f"{prefix}second_{parameter}"] = stacked
+'''
+    )
+    for parts, parameters in ((("w1.{}", "w2.{}"), ()), (("w1.{}", "w2.{}"), ("scale",)), (("w1 {}", "w2"), ("bias",))):
+        with pytest.raises(EmitError):
+            emitter.emit_experts_hook("_load", "first", "second", parts, parameters)
+
+
+def test_the_hook_of_a_table() -> None:
+    emitter = PythonSnippetEmitter()
+    assert (
+        text(emitter, emitter.emit_transpose_hook("_load", "table", "fc")) + "\n"
+        == '''\
+def _load(module, state_dict, prefix, *args):
+    """Load checkpoints that hold fc, a linear layer, in place of table."""
+    weight = state_dict.pop(f"{prefix}fc.weight", None)
+    if weight is not None:
+        state_dict[f"{prefix}table.weight"] = weight.t()
+'''
+    )
+    with pytest.raises(EmitError):
+        emitter.emit_transpose_hook("_load", "fc", "fc")
+
+
+def test_the_hook_of_a_cell() -> None:
+    emitter = PythonSnippetEmitter()
+    one = {"weight_ih": ["a.weight"], "bias_ih": ["a.bias"]}
+    assert (
+        text(emitter, emitter.emit_cell_hook("_load", "cell", ["a", "b"], one, [0, 2, 1], 1)) + "\n"
+        == '''\
+def _load(module, state_dict, prefix, *args):
+    """Load checkpoints that hold a and b in place of cell."""
+    for parameter, part in (("weight_ih", "a.weight"), ("bias_ih", "a.bias")):
+        key = f"{prefix}{part}"
+        if key in state_dict:
+            rows = state_dict.pop(key).chunk(3)
+            state_dict[f"{prefix}cell.{parameter}"] = torch.cat(
+                [rows[0], -rows[2], rows[1]]
+            )
+'''
+    )
+    each = {"weight_ih": ["r.weight", "z.weight"]}
+    assert (
+        text(emitter, emitter.emit_cell_hook("_load", "cell", ["r", "z"], each, negated=1)) + "\n"
+        == '''\
+def _load(module, state_dict, prefix, *args):
+    """Load checkpoints that hold r and z in place of cell."""
+    for parameter, parts in (("weight_ih", ("r.weight", "z.weight")),):
+        keys = [f"{prefix}{part}" for part in parts]
+        if state_dict.keys() >= {*keys}:
+            tensors = [state_dict.pop(key) for key in keys]
+            tensors[1] = -tensors[1]
+            state_dict[f"{prefix}cell.{parameter}"] = torch.cat(tensors)
+'''
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "order"),
+    [
+        ({}, []),
+        ({"weight_ih": ["a.weight"]}, []),
+        ({"weight_ih": ["a.weight", "b.weight"]}, [0, 1]),
+        ({"w h": ["a", "b"]}, []),
+    ],
+)
+def test_no_hook_of_a_cell(parameters: dict[str, list[str]], order: list[int]) -> None:
+    with pytest.raises(EmitError):
+        PythonSnippetEmitter().emit_cell_hook("f", "cell", ["a"], parameters, order)
+
+
+def test_the_hook_that_renames() -> None:
+    emitter = PythonSnippetEmitter()
+    hook = emitter.emit_rename_hook("_load", "net.0.0", [("net.1", "net.2"), ("net.0.0", "net.0")])
+    assert (
+        text(emitter, hook) + "\n"
+        == '''\
+def _load(module, state_dict, prefix, *args):
+    """Load checkpoints that hold net.0.0 and so on in place of net.0 and so on."""
+    if not [key for key in state_dict if key.startswith(f"{prefix}net.0.0.")]:
+        return
+    for old, new in (
+        ("net.1", "net.2"),
+        ("net.0.0", "net.0"),
+    ):
+        for key in [key for key in state_dict if key.startswith(f"{prefix}{old}.")]:
+            entry = key.removeprefix(f"{prefix}{old}")
+            state_dict[f"{prefix}{new}{entry}"] = state_dict.pop(key)
+'''
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("f g", "a.0", [("a.0", "a")]),
+        ("f", "a.0", []),
+        ("f", "a.", [("a.0", "a")]),
+        ("f", "a.0", [("a.0", "a b")]),
+        ("f", "a.0", [('a"', "a")]),
+    ],
+)
+def test_no_hook_that_renames(arguments: tuple[str, str, list[tuple[str, str]]]) -> None:
+    with pytest.raises(EmitError):
+        PythonSnippetEmitter().emit_rename_hook(*arguments)
+
+
+def test_the_hook_of_a_merged_list() -> None:
+    emitter = PythonSnippetEmitter()
+    hook = emitter.emit_merge_list_hook("_load_heads", "head", "heads", ["weight", "bias"])
+    assert (
+        text(emitter, hook) + "\n"
+        == '''\
+def _load_heads(module, state_dict, prefix, *args):
+    """Load checkpoints that hold the layers of a list, heads.0 and so on, in place of head."""
+    for parameter in ("weight", "bias"):
+        number, tensors = 0, []
+        while f"{prefix}heads.{number}.{parameter}" in state_dict:
+            tensors.append(state_dict.pop(f"{prefix}heads.{number}.{parameter}"))
+            number += 1
+        if tensors:
+            state_dict[f"{prefix}head.{parameter}"] = torch.cat(tensors)
+'''
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("f", "m", "a.", ["weight"]), ("f g", "m", "a", ["weight"]), ("f", "m", "a", []), ("f", "m", "a", ["in put"])],
+)
+def test_no_hook_of_a_merged_list(arguments: tuple[str, str, str, list[str]]) -> None:
+    with pytest.raises(EmitError):
+        PythonSnippetEmitter().emit_merge_list_hook(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "dims", "loop", "along"),
+    [
+        (["weight", "bias"], [0, 0], 'for parameter in ("weight", "bias"):', "torch.cat(tensors)"),
+        (["weight"], [1], 'for parameter in ("weight",):', "torch.cat(tensors, dim=1)"),
+        (
+            ["weight", "bias"],
+            [1, 0],
+            'for parameter, dim in (("weight", 1), ("bias", 0)):',
+            "torch.cat(tensors, dim=dim)",
+        ),
+    ],
+)
+def test_the_hook_of_a_merge_along_other_dimensions(
+    parameters: list[str], dims: list[int], loop: str, along: str
+) -> None:
+    emitter = PythonSnippetEmitter()
+    source = text(emitter, emitter.emit_merge_hook("_load", "ab", ["a", "b"], parameters, dims))
+    assert loop in source
+    assert along in source
+
+
+def test_a_merge_needs_a_dimension_for_each_parameter() -> None:
+    with pytest.raises(EmitError, match="a dimension for each parameter"):
+        PythonSnippetEmitter().emit_merge_hook("_load", "ab", ["a", "b"], ["weight", "bias"], [1])
+
+
 def test_the_hook_of_a_folded_bias() -> None:
     emitter = PythonSnippetEmitter()
     assert (
@@ -474,12 +711,104 @@ def test_the_hook_of_a_folded_bias() -> None:
         == '''\
 def _fold(module, state_dict, prefix, *args, layer, norm):
     """Load checkpoints in which the layer before a batch norm still has a bias."""
-    bias = state_dict.pop(f"{prefix}{layer}.bias", None)
-    mean = state_dict.get(f"{prefix}{norm}.running_mean")
-    if bias is not None and mean is not None:
-        state_dict[f"{prefix}{norm}.running_mean"] = mean - bias.to(mean)
+    bias, mean = f"{prefix}{layer}.bias", f"{prefix}{norm}.running_mean"
+    if state_dict.keys() >= {bias, mean}:
+        state_dict[mean] = state_dict[mean] - state_dict.pop(bias).to(state_dict[mean])
 '''
     )
+    assert '"""Load checkpoints in which the layer before an instance norm' in text(
+        emitter, emitter.emit_fold_bias_hook("_fold", "an instance norm")
+    )
+
+
+def test_the_hook_of_a_dropped_bias() -> None:
+    emitter = PythonSnippetEmitter()
+    assert (
+        text(emitter, emitter.emit_drop_bias_hook("_drop")) + "\n"
+        == '''\
+def _drop(module, state_dict, prefix, *args, layer):
+    """Load checkpoints in which the layer before an instance norm still has a bias."""
+    state_dict.pop(f"{prefix}{layer}.bias", None)
+'''
+    )
+
+
+def test_the_hook_of_all_biases_of_a_sequential() -> None:
+    emitter = PythonSnippetEmitter(imports={"Sequential": "torch.nn.Sequential"})
+    assert (
+        text(emitter, emitter.emit_fold_biases_hook("_fold")) + "\n"
+        == '''\
+def _fold(module, state_dict, prefix, *args):
+    """Load checkpoints in which layers before a norm still have a bias."""
+    before = None
+    for name, child in module.named_children():
+        bias, mean = f"{prefix}{before}.bias", f"{prefix}{name}.running_mean"
+        if before is not None and hasattr(child, "running_mean") and bias in state_dict:
+            dropped = state_dict.pop(bias)
+            if mean in state_dict:
+                state_dict[mean] = state_dict[mean] - dropped.to(state_dict[mean])
+        if isinstance(child, Sequential):
+            _fold(child, state_dict, f"{prefix}{name}.")
+        before = name if getattr(child, "bias", True) is None else None
+'''
+    )
+
+
+def test_the_hook_of_all_biases_needs_its_builtins() -> None:
+    with pytest.raises(EmitError, match="builtin"):
+        PythonSnippetEmitter(imports={}, taken={"isinstance"}).emit_fold_biases_hook("_fold")
+
+
+def test_a_fuse_method() -> None:
+    emitter = PythonSnippetEmitter(imports={"nn": "torch.nn"})
+    pairs = [
+        ("self.conv", "self.bn", "convolution"),
+        ("self.up", "self.up_bn", "transposed convolution"),
+        ("self.head[0]", "self.head[1]", "linear"),
+    ]
+    assert (
+        text(emitter, emitter.emit_fuse_method(pairs)) + "\n"
+        == '''\
+@torch.no_grad()
+def fuse(self):
+    """Fold batch norms into the layers before them; new biases do not train."""
+    if self.training:
+        raise RuntimeError("fuse() is for inference: call eval() first")
+    if not isinstance(self.bn, nn.Identity):
+        self.conv = nn.utils.fuse_conv_bn_eval(self.conv, self.bn)
+        self.bn = nn.Identity()
+    if not isinstance(self.up_bn, nn.Identity):
+        self.up = nn.utils.fuse_conv_bn_eval(self.up, self.up_bn, transpose=True)
+        self.up_bn = nn.Identity()
+    if not isinstance(self.head[1], nn.Identity):
+        self.head[0] = nn.utils.fuse_linear_bn_eval(self.head[0], self.head[1])
+        self.head[1] = nn.Identity()
+    return self
+'''
+    )
+    assert [needed.statement() for needed in emitter.missing_imports] == ["import torch"]
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [],
+        [("self.conv", "bn", "convolution")],
+        [("self", "self.bn", "convolution")],
+        [("self.conv()", "self.bn", "convolution")],
+        [("self.conv", "self.bn", "embedding")],
+    ],
+)
+def test_a_fuse_method_of_nothing(pairs: list[tuple[str, str, str]]) -> None:
+    with pytest.raises(EmitError):
+        PythonSnippetEmitter().emit_fuse_method(pairs)
+
+
+def test_a_return() -> None:
+    emitter = PythonSnippetEmitter()
+    assert text(emitter, emitter.emit_return("net")) == "return net"
+    with pytest.raises(EmitError):
+        emitter.emit_return("a b")
 
 
 @pytest.mark.parametrize(
@@ -495,6 +824,19 @@ def test_registering_a_hook(imports: dict[str, str] | None, arguments: dict[str,
     emitter = PythonSnippetEmitter(imports=imports)
     assert text(emitter, emitter.emit_hook_registration("_fold", arguments)) == source
     assert emitter.missing_imports == ()
+
+
+@pytest.mark.parametrize("on", ["net", "self.net", "layers[-1]", "self.nets[-1]"])
+def test_registering_a_hook_on_another_module(on: str) -> None:
+    emitter = PythonSnippetEmitter()
+    source = text(emitter, emitter.emit_hook_registration("_fold", on=on))
+    assert source == f"{on}.register_load_state_dict_pre_hook(_fold)"
+
+
+@pytest.mark.parametrize("on", ["", "layers[0]", "f()", "layers[-1][-1]", "[-1]"])
+def test_a_hook_is_registered_on_a_name(on: str) -> None:
+    with pytest.raises(EmitError):
+        PythonSnippetEmitter().emit_hook_registration("_fold", on=on)
 
 
 def test_an_import_is_needed_once() -> None:

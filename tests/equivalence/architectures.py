@@ -51,7 +51,6 @@ _WRITES = (
     "{x}[0] = 0.25",
     "{x}[:, 1] += 1",
     "F.relu({x}, inplace=True)",
-    "{x}.data.mul_(0.5)",
     "{x}.clamp_(-1, 1)",
     "self.shift({x})",
     "{x}.transpose(0, 1).mul_(2)",

@@ -1,6 +1,6 @@
 """Random modules, rewritten as far as it goes, compute what they computed, on the checkpoints of before.
 
-`FUSELIGHT_RANDOM_PROGRAMS` sets how many the soak (`-m long`) runs, `FUSELIGHT_RANDOM_SEED` where it starts.
+`FUSELIGHT_RANDOM_PROGRAMS` sets how many of each kind the soak (`-m long`) runs, `FUSELIGHT_RANDOM_SEED` where it starts.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def test_random_programs_compute_the_same(kind: str, first: int) -> None:
         assert total[code] >= least, total
 
 
-SOAK = int(os.environ.get("FUSELIGHT_RANDOM_PROGRAMS", "4000"))
+SOAK = int(os.environ.get("FUSELIGHT_RANDOM_PROGRAMS", "2500"))
 SOAK_FROM = int(os.environ.get("FUSELIGHT_RANDOM_SEED", "100000"))
 
 

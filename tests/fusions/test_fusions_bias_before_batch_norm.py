@@ -921,13 +921,6 @@ SEQUENTIAL_MISSES = [
         "conv = nn.Conv2d(3, 8, 3)\nself.conv = conv\nself.net = nn.Sequential(conv, nn.BatchNorm2d(8))",
         "return self.net(x) + self.conv(x)",
     ),
-    miss("made under a condition", "", "if torch.cuda.is_available():\n    " + NET, "return self.net(x)"),
-    miss(
-        "made from a list",
-        "",
-        "layers = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)]\nself.net = nn.Sequential(*layers)",
-        "return self.net(x)",
-    ),
     miss(
         "an element kept by a walrus",
         "",
@@ -1066,13 +1059,13 @@ def test_there_are_more_near_misses_than_matches() -> None:
     ],
 )
 def test_breaking_where_checkpoints_load_past_hooks(head: str) -> None:
-    (finding,) = Analysis(module(PAIR, RUN, head=head)).findings
+    (finding,) = [one for one in Analysis(module(PAIR, RUN, head=head)).findings if one.code == CODE]
     assert finding.safety is Safety.BREAKING
 
 
 def test_a_generated_file_is_reported_without_an_edit() -> None:
     analysis = Analysis("# This file was automatically generated from modular_m.py, do not edit\n" + module(PAIR, RUN))
-    (finding,) = analysis.findings
+    (finding,) = [one for one in analysis.findings if one.code == CODE]
     assert analysis.fix(finding) is None
     assert finding.withheld is not None
     assert "modular_m.py" in finding.withheld

@@ -187,6 +187,44 @@ def test_written_in_between(written: bool, between: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "body"),
+    [
+        (True, "h = self.h\na = torch.sigmoid(h)\nself.step()\nb = torch.tanh(a)"),
+        (True, "a = torch.sigmoid(x)\nself.step()\nb = torch.tanh(self.h)"),
+        (True, "a = torch.sigmoid(x)\nself.inner.step()\nb = torch.tanh(self.h)"),
+        (True, "a = torch.sigmoid(x)\ng(self)\nb = torch.tanh(self.h)"),
+        (False, "self.step()\na = torch.sigmoid(x)\nb = torch.tanh(self.h)"),
+        (False, "a = torch.sigmoid(x)\nb = torch.tanh(self.h)\nself.step()"),
+        (False, "a = torch.sigmoid(x)\ng(x)\nb = torch.tanh(self.h)"),
+    ],
+)
+def test_a_call_of_self_may_write_to_attributes_that_are_read_only_behind_it(written: bool, body: str) -> None:
+    graph = graph_of(f"{HEAD}class M:\n    def f(self, x, g):\n{textwrap.indent(body, ' ' * 8)}\n", "M.f")
+    (attribute,) = [value for value in graph.of_kind("attribute") if value.path == "self.h"]
+    (first,), (last,) = graph.of_kind("sigmoid"), graph.of_kind("tanh")
+    assert (graph.written_between(attribute, first.order, last.order) is not None) is written
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "try:\n    h = torch.tanh(x)\n    h = y\nexcept ValueError:\n    print(h)",
+        "try:\n    h = torch.tanh(x)\n    h = g(h.shape)\n    h = y\nexcept ValueError:\n    print(h)",
+        "h = y\ntry:\n    h = torch.tanh(x)\n    h = y\nexcept ValueError:\n    print(h)",
+        "try:\n    h = torch.tanh(x)\nexcept ValueError:\n    print(h)\nelse:\n    h = y",
+        "try:\n    try:\n        h = torch.tanh(x)\n        h = y\n    finally:\n        pass\n"
+        "except ValueError:\n    print(h)",
+        "try:\n    h = torch.tanh(x)\n    h = y\nfinally:\n    print(h)",
+        "try:\n    for h in (torch.tanh(x),):\n        h = y\nexcept ValueError:\n    print(h)",
+        "try:\n    with g:\n        h = torch.tanh(x)\n        h = y\nexcept ValueError:\n    print(h)",
+    ],
+)
+def test_a_handler_may_find_whatever_a_name_was_bound_to(body: str) -> None:
+    (value,) = function(body).of_kind("tanh")
+    assert value.consumers
+
+
+@pytest.mark.parametrize(
     ("kind", "expression"),
     [
         ("matmul", "x @ y"),

@@ -243,19 +243,20 @@ def test_the_rest_of_the_file_stays_byte_for_byte(newline: str, mark: str, inden
     text = mark + (plain.rstrip("\n") + end).replace("    ", indent).replace("\n", newline)
     analysis = Analysis(text)
     offered = fixes(analysis)
-    assert {finding.code for finding, _ in offered} == {"FUS101", "FUS201", "FUS401"}
+    assert {finding.code for finding, _ in offered} == {"FUS101", "FUS103", "FUS201", "FUS401"}
     for _, fix in offered:
         after = check_edit(text, fix)
         touched = sum(edit.end - edit.start for edit in fix.edits)
         assert len(after) == len(text) - touched + sum(len(edit.content) for edit in fix.edits)
         assert after.partition("TEXT")[2] == text.partition("TEXT")[2]
     result = rewritten(text)
-    assert {finding.code for finding in result.applied} == {"FUS101", "FUS201", "FUS401"}
+    assert {finding.code for finding in result.applied} == {"FUS101", "FUS103", "FUS201", "FUS401"}
 
 
 def test_the_same_hook_is_added_once() -> None:
     pairs = "\n".join(f"self.c{number} = nn.Conv2d(3, 3, 3)\nself.b{number} = nn.BatchNorm2d(3)" for number in range(3))
-    result = rewritten(module(pairs, "return self.b2(self.c2(self.b1(self.c1(self.b0(self.c0(x))))))"))
+    text = module(pairs, "return self.b2(self.c2(self.b1(self.c1(self.b0(self.c0(x))))))")
+    result = rewritten(text, codes=frozenset({"FUS101"}))
     assert len(result.applied) == 3
     assert result.text.count("def _fold_bias_into_batch_norm(") == 1
     assert result.text.count("import functools\n") == 1

@@ -17,6 +17,10 @@ safetensors loops, `torch.distributed.checkpoint`): there no load hook runs. The
 initialisation drew are not drawn any more, so later layers start from others under the same seed. Optimiser state of an
 old run has one entry more. `register_load_state_dict_pre_hook` is public since torch 2.5.
 
+Layers that an attribute holds, or a `nn.Sequential(...)` assigned to one in `__init__`, get a hook of their own on the
+class. Any other `nn.Sequential` (returned by a function, in a variable, appended to a list, in a `nn.ModuleList`, made
+of a list of layers, under a condition) gets one hook for all its layers, registered on itself.
+
 A linear layer before `BatchNorm1d` is taken to have an input of shape (N, in_features). An input of shape (N, L, C)
 would be normalised over L, which runs only when L happens to equal C; where the source shows a third dimension the site
 is refused.
@@ -27,46 +31,46 @@ is refused.
 - whether there is a bias is decided by an expression, or the layer's or the norm's type is not known from this file;
 - the bias is read, initialised or walked over elsewhere in the file without minding that it may be None;
 - the file puts batch norms into eval mode while training (frozen statistics): there the bias does act;
-- a `nn.Sequential` that holds the pair is indexed, iterated or sliced, so that the output between them can be seen.
+- a `nn.Sequential` that holds the pair is indexed, iterated, sliced, unpacked or handed to a call that may do so, so
+  that the output between them can be seen; all its ways through the file are followed, through variables, attributes,
+  lists, results of functions and parameters of the file's own classes and functions;
+- there is not always a norm behind the layer (`if normalize: layers.append(...)`), or a variable holds the layer that is
+  put into a list, so that it may stand in another place too.
 
 Source: Ioffe and Szegedy 2015, section 3.2; `torch.nn.BatchNorm2d`, torch 2.13.
 """
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
-
 from fuselight.fusions import provenance
-from fuselight.fusions.base import Example, Match, NearMiss, Refusal, fusion
+from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
 from fuselight.fusions.model import Safety
-from fuselight.fusions.plan import AddFunction, Argument, FoldBiasHook, HookRegistration, Insert, Place, SetArguments
-from fuselight.fusions.sequence import Chain, Link, Sequence
-from fuselight.graph.module import Module
-from fuselight.graph.values import Value
-
-_CONVOLUTIONS = frozenset(f"torch.nn.Conv{transposed}{n}d" for transposed in ("", "Transpose") for n in (1, 2, 3))
-_LINEAR = frozenset({"torch.nn.Linear"})
-_BATCH_NORMS = frozenset({f"torch.nn.BatchNorm{n}d" for n in (1, 2, 3)} | {"torch.nn.SyncBatchNorm"})
-
-_BIAS_POSITION = (
-    {"torch.nn.Linear": 2}
-    | {f"torch.nn.Conv{n}d": 7 for n in (1, 2, 3)}
-    | {f"torch.nn.ConvTranspose{n}d": 7 for n in (1, 2, 3)}
+from fuselight.fusions.plan import FoldBiasHook, Place
+from fuselight.fusions.redundant_bias import (
+    CONVOLUTIONS,
+    LINEAR,
+    LoadHook,
+    RedundantBias,
+    is_three_dimensional,
+    same_features,
+    tracks,
 )
-"""Where `bias` stands among the positional arguments. Source: the signatures of torch 2.13."""
+from fuselight.fusions.sequence import Chain, Link
+from fuselight.graph.module import Module
+
+_BATCH_NORMS = frozenset({f"torch.nn.BatchNorm{n}d" for n in (1, 2, 3)} | {"torch.nn.SyncBatchNorm"})
 
 _HOOK = "_fold_bias_into_batch_norm"
 
 
 @fusion
-class BiasBeforeBatchNorm(Sequence):
+class BiasBeforeBatchNorm(RedundantBias):
     __doc__ = __doc__
 
     code = "FUS101"
     name = "bias-before-batch-norm"
     words = (frozenset({"BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"}),)
-    kinds = (_CONVOLUTIONS | _LINEAR, _BATCH_NORMS)
+    kinds = (CONVOLUTIONS | LINEAR, _BATCH_NORMS)
     examples = (
         Example(
             before="""\
@@ -90,10 +94,9 @@ from torch import nn
 
 def _fold_bias_into_batch_norm(module, state_dict, prefix, *args, layer, norm):
     """Load checkpoints in which the layer before a batch norm still has a bias."""
-    bias = state_dict.pop(f"{prefix}{layer}.bias", None)
-    mean = state_dict.get(f"{prefix}{norm}.running_mean")
-    if bias is not None and mean is not None:
-        state_dict[f"{prefix}{norm}.running_mean"] = mean - bias.to(mean)
+    bias, mean = f"{prefix}{layer}.bias", f"{prefix}{norm}.running_mean"
+    if state_dict.keys() >= {bias, mean}:
+        state_dict[mean] = state_dict[mean] - state_dict.pop(bias).to(state_dict[mean])
 
 
 class M(nn.Module):
@@ -138,10 +141,9 @@ from torch import nn
 
 def _fold_bias_into_batch_norm(module, state_dict, prefix, *args, layer, norm):
     """Load checkpoints in which the layer before a batch norm still has a bias."""
-    bias = state_dict.pop(f"{prefix}{layer}.bias", None)
-    mean = state_dict.get(f"{prefix}{norm}.running_mean")
-    if bias is not None and mean is not None:
-        state_dict[f"{prefix}{norm}.running_mean"] = mean - bias.to(mean)
+    bias, mean = f"{prefix}{layer}.bias", f"{prefix}{norm}.running_mean"
+    if state_dict.keys() >= {bias, mean}:
+        state_dict[mean] = state_dict[mean] - state_dict.pop(bias).to(state_dict[mean])
 
 
 class M(nn.Module):
@@ -190,10 +192,9 @@ from torch import nn
 
 def _fold_bias_into_batch_norm(module, state_dict, prefix, *args, layer, norm):
     """Load checkpoints in which the layer before a batch norm still has a bias."""
-    bias = state_dict.pop(f"{prefix}{layer}.bias", None)
-    mean = state_dict.get(f"{prefix}{norm}.running_mean")
-    if bias is not None and mean is not None:
-        state_dict[f"{prefix}{norm}.running_mean"] = mean - bias.to(mean)
+    bias, mean = f"{prefix}{layer}.bias", f"{prefix}{norm}.running_mean"
+    if state_dict.keys() >= {bias, mean}:
+        state_dict[mean] = state_dict[mean] - state_dict.pop(bias).to(state_dict[mean])
 
 
 class M(nn.Module):
@@ -213,8 +214,128 @@ class M(nn.Module):
             inputs=((6, 16),),
             safety=Safety.CHECKPOINT,
         ),
+        Example(
+            before="""\
+import torch
+from torch import nn
+
+
+def conv_bn(inputs, outputs, stride=1):
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(conv_bn(3, 4), conv_bn(4, 8, stride=2))
+
+    def forward(self, x):
+        return self.features(x)
+""",
+            after='''\
+import torch
+from torch import nn
+
+
+def _fold_biases_into_norms(module, state_dict, prefix, *args):
+    """Load checkpoints in which layers before a norm still have a bias."""
+    before = None
+    for name, child in module.named_children():
+        bias, mean = f"{prefix}{before}.bias", f"{prefix}{name}.running_mean"
+        if before is not None and hasattr(child, "running_mean") and bias in state_dict:
+            dropped = state_dict.pop(bias)
+            if mean in state_dict:
+                state_dict[mean] = state_dict[mean] - dropped.to(state_dict[mean])
+        if isinstance(child, nn.Sequential):
+            _fold_biases_into_norms(child, state_dict, f"{prefix}{name}.")
+        before = name if getattr(child, "bias", True) is None else None
+
+
+def conv_bn(inputs, outputs, stride=1):
+    unit = nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+    unit.register_load_state_dict_pre_hook(_fold_biases_into_norms)
+    return unit
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(conv_bn(3, 4), conv_bn(4, 8, stride=2))
+
+    def forward(self, x):
+        return self.features(x)
+''',
+            inputs=((4, 3, 8, 8),),
+            safety=Safety.CHECKPOINT,
+        ),
     )
     near_misses = (
+        # the layer stands in two places (VGG)
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+def make_layers(widths, batch_norm):
+    layers = []
+    inputs = 3
+    for v in widths:
+        conv2d = nn.Conv2d(inputs, v, kernel_size=3, padding=1)
+        if batch_norm:
+            layers += [conv2d, nn.BatchNorm2d(v), nn.ReLU(inplace=True)]
+        else:
+            layers += [conv2d, nn.ReLU(inplace=True)]
+        inputs = v
+    return nn.Sequential(*layers)
+""",
+            "the variable `conv2d` holds the layer",
+        ),
+        # not always a norm
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+def block(inputs, outputs, normalize=True):
+    layers = [nn.Linear(inputs, outputs)]
+    if normalize:
+        layers.append(nn.BatchNorm1d(outputs, 0.8))
+    layers.append(nn.LeakyReLU(0.2, inplace=True))
+    return layers
+""",
+            "not always a norm",
+        ),
+        # the result is unpacked
+        NearMiss(
+            """\
+import torch
+from torch import nn
+
+
+def conv_bn(inputs, outputs):
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3), nn.BatchNorm2d(outputs))
+
+
+class M(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(*conv_bn(3, 8), nn.ReLU())
+
+    def forward(self, x):
+        return self.net(x)
+""",
+            "taken apart",
+        ),
         # the output goes elsewhere too
         NearMiss(
             """\
@@ -364,135 +485,24 @@ class M(nn.Module):
         ),
     )
 
-    def judge(self, module: Module, chain: Chain) -> Iterator[Match]:
-        layer, norm = chain.links
-        if not _same_rank(layer.kind, norm.kind):
-            return
-        bias = _bias(layer)
-        if bias is False:
-            return
-        place = Place(layer.statement, layer.call)
-        title = f"Remove the bias of `{layer.label}`, which `{norm.label}` subtracts"
-        message = f"`{norm.label}` subtracts the bias of `{layer.label}`: it computes nothing"
-        reason = chain.refusal or self._refusal(module, chain, bias)
-        if reason is not None:
-            yield Match(type(self), chain.scope, place, message, refused=reason, others=chain.places)
-            return
-        breaking = provenance.loads_past_hooks(module, chain.owner)
-        safety = Safety.BREAKING if breaking else Safety.CHECKPOINT
-        note = breaking or "old checkpoints load through a hook"
-        if layer.kind in _LINEAR and not _is_two_dimensional(layer.value):
-            note += "; for inputs of shape (N, features)"
-        assert chain.anchor is not None
-        anchor, without = chain.anchor, layer.logical(bias="False")
-        yield Match(
-            type(self), chain.scope, place, message, f"{title} ({safety.value}: {note})", safety, chain.places,
-            lambda: (
-                SetArguments(
-                    layer.statement, layer.call, (Argument("bias", _BIAS_POSITION[layer.kind], "False"),), without
-                ),
-                AddFunction(chain.owner.statement, FoldBiasHook(_HOOK)),
-                Insert(
-                    chain.owner.statement,
-                    anchor,
-                    (HookRegistration(_HOOK, {"layer": f'"{layer.path}"', "norm": f'"{norm.path}"'}),),
-                    after=True,
-                ),
-            ),
-        )  # fmt: skip
+    def subtracts(self, layer: Link, norm: Link) -> bool:
+        """Whether the norm's channels can be the layer's: `BatchNorm2d` for `Conv2d`, `BatchNorm1d` for `Linear`."""
+        if norm.kind == "torch.nn.SyncBatchNorm":
+            return True
+        return norm.kind[-2] == ("1" if layer.kind in LINEAR else layer.kind[-2])
 
-    def _refusal(self, module: Module, chain: Chain, bias: bool | None) -> Refusal | None:
+    def refusal(self, module: Module, chain: Chain) -> Refusal | None:
         layer, norm = chain.links
         place = Place(layer.statement, layer.call)
-        if bias is None:
-            return Refusal(f"whether `{layer.label}` has a bias is decided by an expression", place)
-        if layer.kind in _LINEAR and _is_three_dimensional(layer.value):
+        if layer.kind in LINEAR and is_three_dimensional(layer.value):
             return Refusal(
                 "the norm takes the second dimension of three for the channels, the linear layer the last", place
             )
-        tracked = _argument(norm, "track_running_stats", 4)
-        if tracked is not None and not (isinstance(tracked, ast.Constant) and tracked.value is True):
+        if tracks(norm, default=True) is not True:
             return Refusal(f"`{norm.label}` may keep no running mean to fold the bias into", place)
-        if not _same_features(layer, norm):
+        if not same_features(layer, norm):
             return Refusal(f"`{norm.label}` is not seen to normalise the features of `{layer.label}`", place)
-        return (
-            provenance.bias_is_expected(module, layer.layer)
-            or provenance.norm_is_frozen(module)
-            or provenance.named_in_strings(module, (f"{layer.path}.bias",))
-        )
+        return provenance.norm_is_frozen(module)
 
-
-def _same_rank(layer: str, norm: str) -> bool:
-    """Whether a norm's channels can be the layer's: `BatchNorm2d` behind `Conv2d`, `BatchNorm1d` behind `Linear`."""
-    if norm == "torch.nn.SyncBatchNorm":
-        return True
-    return norm[-2] == ("1" if layer in _LINEAR else layer[-2])
-
-
-def _same_features(layer: Link, norm: Link) -> bool:
-    """Whether the layer's output features are what the norm normalises.
-
-    A norm behind a convolution of its own rank cannot take anything else for the channels, but for `Conv1d` on an
-    input without a batch dimension. Behind a linear layer the source must say the same size twice.
-    """
-    made = _argument(layer, "out_features" if layer.kind in _LINEAR else "out_channels", 1)
-    normalised = _argument(norm, "num_features", 0)
-    if made is None or normalised is None:
-        return layer.kind not in _LINEAR
-    if isinstance(made, ast.Constant) and isinstance(normalised, ast.Constant):
-        return made.value == normalised.value
-    if ast.unparse(made) == ast.unparse(normalised):
-        return True
-    return layer.kind not in _LINEAR or _is_two_dimensional(layer.value)
-
-
-def _argument(link: Link, name: str, position: int) -> ast.expr | None:
-    for keyword in link.call.keywords:
-        if keyword.arg == name:
-            return keyword.value
-    return link.call.args[position] if len(link.call.args) > position else None
-
-
-def _bias(link: Link) -> bool | None:
-    """Whether a layer has a bias; None where an expression decides."""
-    position = _BIAS_POSITION[link.kind]
-    given: ast.expr | None = None
-    if len(link.call.args) > position:
-        given = link.call.args[position]
-    for keyword in link.call.keywords:
-        if keyword.arg == "bias":
-            given = keyword.value
-    if given is None:
-        return True
-    if isinstance(given, ast.Constant) and isinstance(given.value, bool | int | None):
-        return bool(given.value)
-    return None
-
-
-def _is_two_dimensional(value: Value | None) -> bool:
-    """Whether the source shows the input of a linear layer to be of shape (N, features)."""
-    source = value.inputs[0] if value is not None and value.inputs else None
-    while source is not None:
-        if source.kind in ("flatten", "torch.nn.Flatten"):
-            return True
-        if source.kind in ("reshape", "method view"):
-            return len(source.inputs) == 3
-        if len(source.inputs) != 1 or source.kind in ("joined", "unpack", "attribute", "call", "container"):
-            return False
-        source = source.inputs[0]
-    return False
-
-
-def _is_three_dimensional(value: Value | None) -> bool:
-    source = value.inputs[0] if value is not None and value.inputs else None
-    while source is not None:
-        if source.kind in ("torch.nn.Embedding", "torch.nn.Conv1d"):
-            return True
-        if source.kind in ("unsqueeze", "swapaxes", "permute"):
-            return True
-        if source.kind in ("reshape", "method view"):
-            return len(source.inputs) >= 4
-        if len(source.inputs) != 1 or source.kind in ("joined", "unpack", "attribute", "call", "container"):
-            return False
-        source = source.inputs[0]
-    return False
+    def hook(self, layer: Link, norm: Link) -> LoadHook:
+        return LoadHook(FoldBiasHook(_HOOK), {"layer": f'"{layer.path}"', "norm": f'"{norm.path}"'})

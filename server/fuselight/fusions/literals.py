@@ -10,20 +10,23 @@ one inside another, in a local variable, returned, appended to a list, in a `nn.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 from fuselight.fusions import provenance
 from fuselight.fusions.base import Refusal
 from fuselight.fusions.plan import Place
 from fuselight.graph.classes import ClassInfo, local_names, resolve
-from fuselight.graph.mentions import Function, self_parameter
+from fuselight.graph.mentions import Function, is_own_fuse, self_parameter
 from fuselight.graph.module import Module, Scope
-from fuselight.source.names import dotted
+from fuselight.source.names import Names, dotted
 from fuselight.source.statements import Statement
 
 SEQUENTIAL = "torch.nn.Sequential"
 _LISTS = frozenset({"torch.nn.ModuleList", "torch.nn.ModuleDict"})
+PARALLEL = frozenset({"torch.nn.parallel.data_parallel"})
+"""Functions that call the layer that they get."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,10 +65,13 @@ class Seat:
     """Whether it is the instance itself: what a subclass of `nn.Sequential` hands to `super().__init__`."""
     plain: bool = False
     """Whether it is assigned to an attribute of `self`, once and unconditionally, in `__init__`."""
+    known: bool = True
+    """Whether the source tells what the statement does with it."""
 
     @property
     def returned(self) -> bool:
-        return isinstance(self.anchor, ast.Return)
+        """Whether it is, itself or in a list of layers, all that the statement returns."""
+        return self.known and isinstance(self.anchor, ast.Return)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,26 +104,55 @@ class Literal:
         return f"{self.path}.{element.key}" if self.path else element.key
 
 
-def literals(module: Module, scope: Scope) -> Iterator[Literal]:
-    """Every literal of a function, outer ones first. Of nested functions the scopes of their own yield them."""
-    if "Sequential" not in scope.words and "super" not in scope.words and not _renamed(module):
-        return
+def literals(module: Module, scope: Scope) -> tuple[Literal, ...]:
+    """Every literal of a function, outer ones first. Of nested functions the scopes of their own yield them.
+
+    They are read once a function, whoever asks, and kept as long as its names and its class are the same.
+    """
+    is_sequential = scope.owner is not None and SEQUENTIAL in scope.owner.bases
+    if not ("Sequential" in scope.words or (is_sequential and "super" in scope.words) or _renamed(module, scope)):
+        return ()
+    function = scope.function
+    kept = scope.statement.derive(
+        f"literals {scope.name} {function.lineno} {function.col_offset}",
+        lambda _: _Kept(module.names, scope.owner, tuple(_read(module, scope))),
+        lambda one: one.names is module.names and one.owner is scope.owner,
+    )
+    return kept.found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    names: Names
+    owner: ClassInfo | None
+    found: tuple[Literal, ...]
+
+
+def _renamed(module: Module, scope: Scope) -> bool:
+    """Whether the function may mention `nn.Sequential` under a name that the file gives it."""
+    names = module.names
+    renamed = _RENAMED.get(names)
+    if renamed is None:
+        renamed = frozenset(name for name, binding in names.bindings.items() if binding.origin == SEQUENTIAL)
+        _RENAMED[names] = renamed
+    return bool(renamed) and not renamed.isdisjoint(scope.words)
+
+
+_RENAMED: WeakKeyDictionary[Names, frozenset[str]] = WeakKeyDictionary()
+
+
+def _read(module: Module, scope: Scope) -> Iterator[Literal]:
     local = local_names(scope.function, scope.statement) | scope.enclosing
     if scope.owner is not None:
         local |= scope.owner.hidden
     reader = _Reader(module, scope, local)
-    for block in _blocks(scope.function.body):
+    for block in blocks_of(scope.function.body):
         for node in block:
             if not isinstance(node, Function | ast.ClassDef):
                 yield from reader.statement(node)
 
 
-def _renamed(module: Module) -> bool:
-    """Whether the file imports `nn.Sequential` under another name."""
-    return any(binding.origin == SEQUENTIAL for binding in module.names.bindings.values())
-
-
-def _blocks(body: list[ast.stmt]) -> Iterator[list[ast.stmt]]:
+def blocks_of(body: list[ast.stmt]) -> Iterator[list[ast.stmt]]:
     yield body
     for node in body:
         if isinstance(node, Function | ast.ClassDef):
@@ -125,9 +160,9 @@ def _blocks(body: list[ast.stmt]) -> Iterator[list[ast.stmt]]:
         for name in ("body", "orelse", "finalbody"):
             inner = getattr(node, name, None)
             if inner:
-                yield from _blocks(inner)
+                yield from blocks_of(inner)
         for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
-            yield from _blocks(part.body)
+            yield from blocks_of(part.body)
 
 
 class _Reader:
@@ -203,12 +238,19 @@ class _Reader:
                     if self._kind(element) == SEQUENTIAL and isinstance(element, ast.Call):
                         yield from self._literal(element, "", each)
                 return
+        if isinstance(node, ast.IfExp) and seat is not None and seat.target is not None and not seat.contained:
+            # Either arm is a layer, so that the target can be one to register something on.
+            arms = (node.body, node.orelse)
+            if all((self._kind(arm) or "").startswith("torch.nn.") for arm in arms):
+                for arm in arms:
+                    yield from self._expression(arm, replace(seat, plain=False), anchor)
+                return
         # Anywhere else the source does not say who holds it.
         stack: list[ast.AST] = [node]
         while stack:
             inner = stack.pop()
             if isinstance(inner, ast.Call) and self._kind(inner) == SEQUENTIAL:
-                yield from self._literal(inner, "", Seat(anchor, None))
+                yield from self._literal(inner, "", Seat(anchor, None, known=False))
             elif not isinstance(inner, ast.Lambda):
                 stack += list(ast.iter_child_nodes(inner))
 
@@ -276,7 +318,7 @@ def _grown(function: Function, name: ast.Name) -> list[list[ast.expr]] | None:
     runs: list[list[ast.expr]] = []
     allowed: set[ast.AST] = {name}
     started = False
-    for block in _blocks(function.body):
+    for block in blocks_of(function.body):
         open_run: list[ast.expr] | None = None
         for node in block:
             target: ast.expr | None = None
@@ -350,8 +392,11 @@ def _super_init(statement: ast.stmt) -> ast.Call | None:
 # -- who looks in between
 
 
-def seen_between(module: Module, literal: Literal) -> Refusal | None:
-    """Why the elements of a literal may be seen one by one: indexed, iterated, hooked, named, or kept somewhere."""
+def seen_between(module: Module, literal: Literal, *, but_by_fuse: bool = False) -> Refusal | None:
+    """Why the elements of a literal may be seen one by one: indexed, iterated, hooked, named, or kept somewhere.
+
+    `but_by_fuse` is for what leaves the elements where they are: the `fuse` that the emitter wrote does not count.
+    """
     seat, scope = literal.seat, literal.scope
     statement = scope.statement
     if not statement.stands_alone(seat.anchor):
@@ -359,219 +404,282 @@ def seen_between(module: Module, literal: Literal) -> Refusal | None:
     if seat.whole:
         assert scope.owner is not None
         return _seen_inside(scope.owner) or _seen_outside(module, scope.owner)
+    if scope.function.name == "<lambda>":
+        return Refusal("a lambda makes it", Place(statement, literal.call))
     if scope.owner is not None:
         refusal = provenance.known_class(module, scope.owner)
         if refusal is not None:
             return refusal
-    if seat.attribute is not None:
-        assert scope.owner is not None
-        return _attribute_seen(module, scope.owner, seat.attribute, seat.contained)
-    if seat.name is not None:
-        return _local_seen(module, literal, seat.name, seat.contained)
-    if seat.returned:
-        return _result_seen(module, scope, contained=seat.contained)
-    return Refusal("it is not known who holds the `nn.Sequential`", Place(statement, literal.call))
+    return _Follower(module, but_by_fuse).used(statement, literal.call, contained=False)
 
 
-def _attribute_seen(module: Module, owner: ClassInfo, name: str, contained: bool) -> Refusal | None:
-    family = {member.node for member in owner.family}
-    if module.mentions.masked_word(name):
-        return Refusal(f"`{name}` stands on a line that does not parse")
-    for mention in module.mentions.of_attribute(name):
-        if mention.owner is not None and mention.owner not in family:
-            continue
-        if mention.owner is None and provenance.is_other_object(module, mention):
-            continue
-        place = Place(mention.statement, mention.node)
-        if mention.is_call or isinstance(mention.node.ctx, ast.Store):
-            continue
-        if isinstance(mention.parent, ast.Attribute) and mention.parent.attr in _GROWING and contained:
-            continue
-        top = _surroundings(mention.statement, mention.node)
-        if contained and top is not None and _only_called(mention.node, top, mention.function):
-            continue
-        return Refusal(f"`{ast.unparse(mention.node)}` is used beside its call", place)
-    return (
-        provenance.named_in_strings(module, (name,))
-        or provenance.hooked(module, frozenset({name}))
-        or provenance.found_by_computed_name(module, owner)
-    )
+_HARMLESS = frozenset(
+    "register_load_state_dict_pre_hook apply to cuda cpu float double half bfloat16 type parameters state_dict"
+    " load_state_dict zero_grad modules requires_grad_".split()
+)
+"""Methods that do not tell one element from the next. What `apply` and `modules` lead to is looked at on its own."""
+
+_GROWING = frozenset({"append", "extend", "insert"})
 
 
-_GROWING = frozenset({"append", "extend", "insert", "register_load_state_dict_pre_hook"})
-_HARMLESS = frozenset({"register_load_state_dict_pre_hook", "apply", "to", "train", "eval", "append", "extend"})
+class _Follower:
+    """Follows a `nn.Sequential` through the file: who holds it, who returns it, which lists and containers it is in.
 
+    `contained` says that a value is not the `nn.Sequential` itself but something that holds it: that may be indexed
+    and iterated, as long as what comes out is not.
+    """
 
-def _local_seen(module: Module, literal: Literal, name: str, contained: bool) -> Refusal | None:
-    """What a local variable that holds the literal, or a list of it, is used for in its function."""
-    scope = literal.scope
-    statement = scope.statement
-    parents = _parents(scope.function)
-    stores = 0
-    for node in ast.walk(scope.function):
-        if not (isinstance(node, ast.Name) and node.id == name):
-            continue
-        if isinstance(node.ctx, ast.Store):
-            stores += 1
-            continue
-        at = Place(statement, node)
+    def __init__(self, module: Module, but_by_fuse: bool = False) -> None:
+        self.module = module
+        self.but_by_fuse = but_by_fuse
+        self.followed: set[tuple[object, ...]] = set()
+
+    def _is_new(self, *key: object) -> bool:
+        known = key in self.followed
+        self.followed.add(key)
+        return not known
+
+    def used(self, statement: Statement, node: ast.expr, contained: bool) -> Refusal | None:
+        """Why one use of the value may see between its elements."""
+        parents = _parents(statement)
         parent = parents.get(node)
+        apart = Refusal(f"`{_short(node)}` is taken apart, or kept where it could be", Place(statement, node))
         match parent:
-            case ast.Attribute() if parent.attr in _HARMLESS:
-                continue
+            case None | ast.Expr():
+                return None
             case ast.Return():
-                refusal = _result_seen(module, scope, contained)
-            case ast.Assign(targets=[ast.Attribute(value=ast.Name(id=me)) as target]) if (
-                parent.value is node and scope.owner is not None and me == self_parameter(scope.function)
-            ):
-                refusal = _attribute_seen(module, scope.owner, target.attr, contained)
-            case ast.Call() if parent.func is node and not contained:
-                continue
+                return self._returned(statement, parent, contained)
+            case ast.Assign():
+                for target in parent.targets:
+                    refusal = self._held(statement, target, contained)
+                    if refusal is not None:
+                        return refusal
+                return None
+            case ast.AnnAssign():
+                return self._held(statement, parent.target, contained)
+            case ast.AugAssign() if contained:
+                return self._held(statement, parent.target, contained)
+            case ast.List() | ast.Tuple() if isinstance(parent.ctx, ast.Load):
+                return self.used(statement, parent, True)
+            case ast.Dict():
+                return self.used(statement, parent, True)
+            case ast.ListComp() | ast.GeneratorExp() if parent.elt is node:
+                return self.used(statement, parent, True)
+            case ast.IfExp() if parent.test is not node:
+                return self.used(statement, parent, contained)
+            case ast.IfExp() | ast.If() | ast.UnaryOp(op=ast.Not()):
+                return None
+            case ast.Compare() if all(isinstance(op, ast.Is | ast.IsNot) for op in parent.ops):
+                return None
+            case ast.Starred() if contained:
+                outer = parents.get(parent)
+                known = isinstance(outer, ast.List | ast.Tuple) or (
+                    isinstance(outer, ast.Call) and self._kind(statement, outer) == SEQUENTIAL
+                )
+                return self.used(statement, outer, True) if known and isinstance(outer, ast.expr) else apart
+            case ast.Call() if parent.func is node:
+                return None
             case ast.Call() if node in parent.args:
-                refusal = _handed_on(module, scope, parent, parents)
-            case ast.Starred() if contained and isinstance(parents.get(parent), ast.Call):
-                call = parents[parent]
-                assert isinstance(call, ast.Call)
-                refusal = _handed_on(module, scope, call, parents)
+                return self._handed_on(statement, node, parent, contained, apart)
+            case ast.keyword() if isinstance(call := parents.get(parent), ast.Call):
+                followed = self._parameter(statement, call, node)
+                return self._as_parameter(*followed, contained) if followed is not None else apart
+            case ast.Attribute():
+                grows = contained and parent.attr in _GROWING
+                return None if grows or parent.attr in _HARMLESS else apart
+            case ast.Subscript() if contained and parent.value is node and not isinstance(parent.slice, ast.Slice):
+                return self.used(statement, parent, False) if isinstance(parent.ctx, ast.Load) else None
+            case ast.For() | ast.comprehension() if contained and parent.iter is node:
+                return None if _targets_only_called(parent, parents) else apart
             case _:
-                refusal = None if contained and _only_called(node, parents, scope.function) else _taken_apart(name, at)
-        if refusal is not None:
-            return refusal
-    if stores > 1 and not contained and literal.seat.target == name:
-        return Refusal(f"`{name}` holds other things too", Place(statement, literal.call))
-    return None
+                return apart
 
+    def _handed_on(
+        self, statement: Statement, node: ast.expr, call: ast.Call, contained: bool, apart: Refusal
+    ) -> Refusal | None:
+        match call.func:
+            case ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr="__init__"):
+                owner = self._owner(statement, call)
+                if owner is None or SEQUENTIAL not in owner.bases:
+                    return Refusal("it is handed to the class above, which may look into it", Place(statement, call))
+                return _seen_inside(owner) or _seen_outside(self.module, owner)
+            case ast.Attribute(value=holder, attr=attr) if attr in _GROWING:
+                return self._held(statement, holder, True)
+            case ast.Name(id="len" | "print" | "isinstance"):
+                return None
+            case ast.Name(id="enumerate" | "zip" | "reversed") if contained:
+                parents = _parents(statement)
+                loop = parents.get(call)
+                called = isinstance(loop, ast.For | ast.comprehension) and _targets_only_called(loop, parents)
+                return None if called else apart
+            case _:
+                pass
+        kind = self._kind(statement, call)
+        if kind in PARALLEL and call.args[0] is node:
+            return None
+        if kind == SEQUENTIAL or kind in _LISTS or kind == "collections.OrderedDict":
+            return self.used(statement, call, True)
+        followed = self._parameter(statement, call, node)
+        if followed is not None:
+            return self._as_parameter(*followed, contained)
+        return Refusal(f"`{_short(call.func)}`, which gets it, may look into it", Place(statement, call))
 
-def _taken_apart(name: str, at: Place) -> Refusal:
-    return Refusal(f"`{name}` is taken apart, or kept where it could be", at)
+    def _parameter(
+        self, statement: Statement, call: ast.Call, node: ast.expr
+    ) -> tuple[Statement, Function, str] | None:
+        """The parameter of a function, or of the `__init__` of a class, of the file that a call hands `node` to."""
+        if not isinstance(call.func, ast.Name):
+            return None
+        name = call.func.id
+        if any(name in local_names(function, statement) for function in _functions_around(statement, call)):
+            return None
+        binding = self.module.names.bindings.get(name)
+        local = binding.local if binding is not None else None
+        self.module.mentions.has_word(name)
+        home = next((one for one in self.module.statements if local in one.body), None)
+        if local is None or home is None or local.decorator_list:
+            return None
+        arguments: list[ast.arg]
+        if isinstance(local, ast.ClassDef):
+            owner = self.module.classes.by_node.get(local)
+            init = owner.methods.get("__init__") if owner is not None else None
+            if owner is None or init is None or owner.unknown_base is not None or local.keywords or init.decorator_list:
+                return None
+            function, arguments = init, [*init.args.posonlyargs, *init.args.args][1:]
+        else:
+            function, arguments = local, [*local.args.posonlyargs, *local.args.args]
+        keyword = next((one.arg for one in call.keywords if one.value is node), None)
+        if keyword is not None:
+            named = [*arguments, *function.args.kwonlyargs]
+            return (home, function, keyword) if any(one.arg == keyword for one in named) else None
+        at = next((number for number, one in enumerate(call.args) if one is node), len(arguments))
+        starred = any(isinstance(one, ast.Starred) for one in call.args[:at])
+        return (home, function, arguments[at].arg) if at < len(arguments) and not starred else None
 
+    def _as_parameter(self, home: Statement, function: Function, name: str, contained: bool) -> Refusal | None:
+        if not self._is_new(function, name, contained):
+            return None
+        return self._loads(home, [function], name, contained)
 
-def _handed_on(module: Module, scope: Scope, call: ast.Call, parents: dict[ast.AST, ast.AST]) -> Refusal | None:
-    """The literal, or a list of it, is handed to a call: of a container of `torch.nn`, or to `append`."""
-    kind = resolve(call.func, module.names, local_names(scope.function, scope.statement))
-    at = Place(scope.statement, call)
-    if isinstance(call.func, ast.Attribute) and call.func.attr == "append" and isinstance(call.func.value, ast.Name):
-        return _grown_list_seen(module, scope, call.func.value.id)
-    if kind != SEQUENTIAL and kind not in _LISTS:
-        return Refusal("it is handed to a call that may look into it", at)
-    match parents.get(call):
-        case ast.Return():
-            return _result_seen(module, scope, True)
-        case ast.Assign(targets=[ast.Attribute(value=ast.Name(id=me)) as target]) if (
-            scope.owner is not None and me == self_parameter(scope.function)
-        ):
-            return _attribute_seen(module, scope.owner, target.attr, True)
-        case _:
-            return Refusal("it is handed to a call that may look into it", at)
+    def _kind(self, statement: Statement, call: ast.Call) -> str | None:
+        local: set[str] = set()
+        for function in _functions_around(statement, call):
+            local |= local_names(function, statement)
+        return resolve(call.func, self.module.names, local)
 
+    def _owner(self, statement: Statement, node: ast.AST) -> ClassInfo | None:
+        """The class whose method a node stands in."""
+        parents = _parents(statement)
+        for function in _functions_around(statement, node):
+            around = parents.get(function)
+            if isinstance(around, ast.ClassDef):
+                return self.module.classes.by_node.get(around)
+        return None
 
-def _grown_list_seen(module: Module, scope: Scope, name: str) -> Refusal | None:
-    parents = _parents(scope.function)
-    for node in ast.walk(scope.function):
-        if not (isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)):
-            continue
-        parent = parents.get(node)
-        if isinstance(parent, ast.Attribute) and parent.attr in _HARMLESS:
-            continue
-        if isinstance(parent, ast.Starred):
-            parent = parents.get(parent)
-        if isinstance(parent, ast.Call) and parent.func is not node:
-            refusal = _handed_on(module, scope, parent, parents)
+    def _held(self, statement: Statement, target: ast.expr, contained: bool) -> Refusal | None:
+        """The uses of what `target` names, which holds the value."""
+        place = Place(statement, target)
+        match target:
+            case ast.Name():
+                return self._variable(statement, target, contained)
+            case ast.Attribute():
+                owner: ClassInfo | None = None
+                if isinstance(target.value, ast.Name):
+                    methods = _functions_around(statement, target)
+                    if methods and self_parameter(methods[-1]) == target.value.id:
+                        owner = self._owner(statement, target)
+                return self._attribute(owner, target.attr, contained)
+            case ast.Subscript():
+                return self._held(statement, target.value, True)
+            case _:
+                return Refusal("it is taken apart, or kept where it could be", place)
+
+    def _variable(self, statement: Statement, name: ast.Name, contained: bool) -> Refusal | None:
+        function = next(iter(_functions_around(statement, name)), None)
+        if not self._is_new(function, name.id, contained):
+            return None
+        if function is None:
+            if any(isinstance(one, ast.ClassDef) for one in _around(statement, name)):
+                return Refusal("a class attribute holds it", Place(statement, name))
+            self.module.mentions.has_word(name.id)
+            places = [one for one in self.module.statements if name.id in one.text]
+            tops: list[tuple[Statement, list[ast.stmt]]] = [(one, one.body) for one in places]
+        else:
+            tops = [(statement, [function])]
+        for one, body in tops:
+            refusal = self._loads(one, body, name.id, contained, function is None)
             if refusal is not None:
                 return refusal
-            continue
-        if isinstance(parent, ast.Return):
-            refusal = _result_seen(module, scope, True)
+        return provenance.named_in_strings(self.module, (name.id,)) if function is None else None
+
+    def _loads(
+        self, statement: Statement, body: Sequence[ast.stmt], name: str, contained: bool, whole: bool = False
+    ) -> Refusal | None:
+        """Every use of a variable in `body`; `whole` says that it is a script's whole model."""
+        for top in body:
+            for node in ast.walk(top):
+                if isinstance(node, ast.Global | ast.Nonlocal) and name in node.names:
+                    return Refusal(f"another function holds `{name}` too", Place(statement, node))
+                if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load):
+                    parent = _parents(statement).get(node)
+                    if whole and isinstance(parent, ast.Attribute) and parent.attr in ("train", "eval"):
+                        continue  # in a model it would freeze the norms of a part
+                    refusal = self.used(statement, node, contained)
+                    if refusal is not None:
+                        return refusal
+        return None
+
+    def _attribute(self, owner: ClassInfo | None, name: str, contained: bool) -> Refusal | None:
+        if not self._is_new(owner, name, contained):
+            return None
+        module = self.module
+        family = {member.node for member in owner.family} if owner is not None else None
+        if module.mentions.masked_word(name):
+            return Refusal(f"`{name}` stands on a line that does not parse")
+        for mention in module.mentions.of_attribute(name):
+            if not isinstance(mention.node.ctx, ast.Load) or (self.but_by_fuse and is_own_fuse(mention.function)):
+                continue
+            if family is not None and mention.owner is not None and mention.owner not in family:
+                continue
+            if mention.owner is None and provenance.is_other_object(module, mention):
+                continue
+            refusal = self.used(mention.statement, mention.node, contained)
             if refusal is not None:
                 return refusal
-            continue
-        return _taken_apart(name, Place(scope.statement, node))
-    return None
+        return (
+            provenance.named_in_strings(module, (name,))
+            or provenance.hooked(module, frozenset({name}))
+            or provenance.found_by_computed_name(module, owner)
+        )
+
+    def _returned(self, statement: Statement, node: ast.Return, contained: bool) -> Refusal | None:
+        """What the file does with the results of the function that returns the value."""
+        function = next(iter(_functions_around(statement, node)), None)
+        if function is None or any(isinstance(one, ast.Lambda) for one in _around(statement, node)):
+            return Refusal("a lambda returns it", Place(statement, node))
+        name = function.name
+        plain = ("staticmethod", "classmethod")
+        decorators = [one for one in function.decorator_list if not (isinstance(one, ast.Name) and one.id in plain)]
+        if decorators:
+            return Refusal(f"`{name}`, which returns it, is decorated", Place(statement, decorators[0]))
+        if not self._is_new("result", name, contained):
+            return None
+        if self.module.mentions.used_uncalled(name):
+            return Refusal(f"`{name}`, which returns it, is handed around")
+        for called in self.module.mentions.calls_of(name):
+            refusal = self.used(called.statement, called.node, contained)
+            if refusal is not None:
+                return refusal
+        return None
 
 
-def _result_seen(module: Module, scope: Scope, contained: bool) -> Refusal | None:
-    """What the file does with the results of the function that returns the literal, or something that holds it."""
-    name = scope.function.name
-    if not name or ("." in scope.name and scope.owner is None):
-        return Refusal("a nested function returns it")
-    if module.mentions.used_uncalled(name):
-        return Refusal(f"`{name}`, which returns it, is handed around")
-    holders: dict[str, bool] = {}
-    for called in module.mentions.calls_of(name):
-        for top in called.around[-1:]:
-            match top:
-                case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
-                    targets = top.targets if isinstance(top, ast.Assign) else [top.target]
-                    for target in targets:
-                        path = dotted(target)
-                        if path is None:
-                            return Refusal(f"the result of `{name}` is taken apart", Place(called.statement, top))
-                        last = path.rpartition(".")[2]
-                        holders[last] = holders.get(last, True) and (contained or top.value is not called.node)
-                case ast.Expr(value=ast.Call() as call):
-                    appended = _appended(call)
-                    path = dotted(appended[0]) if appended is not None else None
-                    if path is not None:
-                        holders.setdefault(path.rpartition(".")[2], True)
-                case ast.Return():
-                    outer = called.function.name if called.function is not None else ""
-                    if outer and outer != name:
-                        holders.setdefault(outer, True)
-                case _:
-                    pass
-        if any(isinstance(one, ast.Subscript | ast.Starred) for one in _directly_around(called.statement, called.node)):
-            return Refusal(f"the result of `{name}` is taken apart", Place(called.statement, called.node))
-    for holder, many in holders.items():
-        refusal = _holder_seen(module, holder, many)
-        if refusal is not None:
-            return refusal
-    return None
+def _short(node: ast.AST) -> str:
+    text = ast.unparse(node)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _holder_seen(module: Module, holder: str, contained: bool) -> Refusal | None:
-    """Whether something called `holder` is indexed, sliced or iterated anywhere in the file."""
-    module.mentions.has_word(holder)
-    for statement in module.statements:
-        if holder not in statement.text:
-            continue
-        parents: dict[ast.AST, ast.AST] = statement.derive("parents", lambda one: _parents_of(one.body))
-        for node, parent in parents.items():
-            path = dotted(node) if isinstance(node, ast.Name | ast.Attribute) else None
-            if path is None or path.rpartition(".")[2] != holder:
-                continue
-            looked = isinstance(parent, ast.Subscript | ast.Starred) and parent.value is node
-            looked = looked or (isinstance(parent, ast.For | ast.comprehension) and parent.iter is node)
-            looked = looked or (isinstance(parent, ast.Attribute) and parent.attr in _WALKS)
-            if looked and isinstance(parent, ast.Starred) and contained:
-                continue
-            if looked and not (contained and _only_called(node, parents, None)):
-                assert isinstance(node, ast.expr)
-                return Refusal(f"`{path}` is taken apart", Place(statement, node))
-    return None
-
-
-_WALKS = frozenset("children named_children modules named_modules _modules get_submodule".split())
-
-
-def _only_called(node: ast.AST, parents: dict[ast.AST, ast.AST], function: Function | None) -> bool:
-    """Whether what is taken out of a list is only called: `blocks[i](x)`, `for block in blocks: x = block(x)`."""
-    parent = parents.get(node)
-    match parent:
-        case ast.Subscript() if parent.value is node and not isinstance(parent.slice, ast.Slice):
-            call = parents.get(parent)
-            return isinstance(call, ast.Call) and call.func is parent
-        case ast.Call(func=ast.Name(id="enumerate" | "zip" | "len" | "reversed")) if node in parent.args:
-            if isinstance(parent.func, ast.Name) and parent.func.id == "len":
-                return True
-            loop = parents.get(parent)
-            return isinstance(loop, ast.For | ast.comprehension) and _targets_only_called(loop, parents)
-        case ast.For() | ast.comprehension() if parent.iter is node:
-            return _targets_only_called(parent, parents)
-        case _:
-            return False
-
-
-def _targets_only_called(loop: ast.For | ast.comprehension, parents: dict[ast.AST, ast.AST]) -> bool:
+def _targets_only_called(loop: ast.For | ast.comprehension, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Whether what a loop takes out of a list is only called: `for block in blocks: x = block(x)`."""
     names = {one.id for one in ast.walk(loop.target) if isinstance(one, ast.Name)}
     around = loop if isinstance(loop, ast.For) else parents.get(loop)
     if around is None:
@@ -583,27 +691,30 @@ def _targets_only_called(loop: ast.For | ast.comprehension, parents: dict[ast.AS
             # An index or another element of the loop may be anything but taken apart or kept.
             apart = isinstance(parent, ast.Subscript | ast.For | ast.comprehension | ast.Starred | ast.Attribute)
             kept = isinstance(parent, ast.Call) and parent.func is not node
+            kept = kept or isinstance(parent, ast.Assign | ast.Return | ast.List | ast.Tuple | ast.Dict | ast.keyword)
             if not called and (apart or kept) and not (isinstance(parent, ast.Subscript) and parent.slice is node):
                 return False
     return True
 
 
-def _directly_around(statement: Statement, node: ast.AST) -> Iterator[ast.AST]:
-    parents: dict[ast.AST, ast.AST] = statement.derive("parents", lambda one: _parents_of(one.body))
+def _around(statement: Statement, node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes around `node`, inmost first."""
+    parents = _parents(statement)
     parent = parents.get(node)
-    if parent is not None:
+    while parent is not None:
         yield parent
+        parent = parents.get(parent)
 
 
-def _surroundings(statement: Statement, node: ast.AST) -> dict[ast.AST, ast.AST] | None:
+def _functions_around(statement: Statement, node: ast.AST) -> list[Function]:
+    return [one for one in _around(statement, node) if isinstance(one, Function)]
+
+
+def _parents(statement: Statement) -> Mapping[ast.AST, ast.AST]:
     return statement.derive("parents", lambda one: _parents_of(one.body))
 
 
-def _parents(function: Function) -> dict[ast.AST, ast.AST]:
-    return _parents_of([function])
-
-
-def _parents_of(body: list[ast.stmt]) -> dict[ast.AST, ast.AST]:
+def _parents_of(body: list[ast.stmt]) -> Mapping[ast.AST, ast.AST]:
     return {child: node for top in body for node in ast.walk(top) for child in ast.iter_child_nodes(node)}
 
 
@@ -627,13 +738,12 @@ def _seen_inside(owner: ClassInfo) -> Refusal | None:
 
 def _seen_outside(module: Module, owner: ClassInfo) -> Refusal | None:
     """Nobody in the file may index, slice or iterate an instance of a `nn.Sequential` subclass."""
-    holders: set[str] = set()
-    for called in module.mentions.calls_of(*(member.name for member in owner.family)):
-        for node in ast.walk(called.around[-1]) if called.around else ():
-            if isinstance(node, ast.Assign) and node.value is called.node:
-                holders.update(path.rpartition(".")[2] for path in map(dotted, node.targets) if path is not None)
-    for holder in sorted(holders):
-        refusal = _holder_seen(module, holder, contained=False)
-        if refusal is not None:
-            return refusal
+    follower = _Follower(module)
+    names = tuple(member.name for member in owner.family)
+    for called in module.mentions.calls_of(*names):
+        # An instance may be handed to whatever takes a module; its user looks into it no more than into another.
+        if not isinstance(_parents(called.statement).get(called.node), ast.Call | ast.keyword):
+            refusal = follower.used(called.statement, called.node, contained=False)
+            if refusal is not None:
+                return refusal
     return None

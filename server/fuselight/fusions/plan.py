@@ -33,6 +33,7 @@ class Unpack:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     sizes: str | tuple[str, ...]
+    dim: str = "-1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,33 @@ class Expression:
 
 
 @dataclass(frozen=True, slots=True)
+class OnValue:
+    """Methods of a value of the user's own: `<value>.<name>(...)`."""
+
+    value: str
+    methods: tuple[Method, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """Several elements of the user's own in the place of one, as they are to stand."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Construct:
     """`<Kind>(...)`: a layer made where an expression stands, as an element of a `nn.Sequential`."""
 
     node: LogicalNode
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Within:
+    """An expression of the user's own, with others in the place of some of its parts."""
+
+    node: ast.expr
+    parts: tuple[tuple[ast.expr, Within | str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +102,14 @@ class Assigned:
     methods: tuple[Method, ...] = ()
 
 
-Emitted = Assigned | Init | Attribute | Unpack | HookRegistration
+@dataclass(frozen=True, slots=True)
+class LinearInitialisation:
+    """Fill the weight of the embedding `self.<id>` as `nn.Linear` fills its own, which is transposed."""
+
+    id: str
+
+
+Emitted = Assigned | Init | Attribute | Unpack | HookRegistration | LinearInitialisation
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +120,70 @@ class MergeHook:
     merged: str
     parts: tuple[str, ...]
     parameters: tuple[str, ...]
+    dims: tuple[int, ...] = ()
+    """Along which dimension each parameter is concatenated; the first where it is not said."""
+    unbiased: tuple[str, ...] = ()
+    """Parts that had no bias, which is zero from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeListHook:
+    """A load hook that concatenates the entries of the layers of a `nn.ModuleList`, however many there are."""
+
+    name: str
+    merged: str
+    layers: str
+    """The attribute that held the list."""
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TransposeHook:
+    """A load hook that makes the weight of a linear layer the table of an embedding."""
+
+    name: str
+    table: str
+    layer: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertsHook:
+    """A load hook that concatenates the first layers of experts in a list, and stacks their second layers."""
+
+    name: str
+    first: str
+    """The one layer with the rows of all first ones."""
+    second: str
+    """What the names of the stacked parameters begin with."""
+    parts: tuple[str, str]
+    """The paths of the two layers of an expert, `{}` for its number: `w1.{}`, `experts.{}.2`."""
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CellHook:
+    """A load hook that makes the parameters of one recurrent cell out of those of linear layers."""
+
+    name: str
+    cell: str
+    parts: tuple[str, ...]
+    parameters: tuple[tuple[str, tuple[str, ...]], ...]
+    """Each parameter of the cell with the entries whose rows it holds: one a gate, or one for all."""
+    order: tuple[int, ...]
+    """Which block of rows of a single entry each gate is; empty where each gate has an entry of its own."""
+    negated: int | None = None
+    """The gate whose rows change their sign."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenameHook:
+    """A load hook that gives the layers of nested modules the names that they have in a flat one."""
+
+    name: str
+    nested: str
+    """A path that only old checkpoints have entries of."""
+    renamed: tuple[tuple[str, str], ...]
+    """Old and new paths; one comes before another that gets its old name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +191,31 @@ class FoldBiasHook:
     """A load hook that moves a dropped bias into the running mean of the norm behind it."""
 
     name: str
+    norm: str = "a batch norm"
+    """What its docstring calls the norm."""
+
+
+@dataclass(frozen=True, slots=True)
+class DropBiasHook:
+    """A load hook that drops the bias of a layer that has none any more."""
+
+    name: str
+    norm: str = "an instance norm"
+
+
+@dataclass(frozen=True, slots=True)
+class FoldBiasesHook:
+    """A load hook for a whole `nn.Sequential`: what those two do, for each of its layers that has a norm behind it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FuseMethod:
+    """A method `fuse` that folds batch norms into the layers before them."""
+
+    pairs: tuple[tuple[str, str, str], ...]
+    """The layer, the norm, and what the layer is, as of `PythonSnippetEmitter.emit_fuse_method`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,7 +224,16 @@ class ReplaceExpression:
 
     statement: Statement
     node: ast.expr
-    by: Expression | Construct | str
+    by: Expression | OnValue | Elements | Construct | Within | str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SwapExpressions:
+    """Let two expressions of the user's own, neither inside the other, change places."""
+
+    statement: Statement
+    first: ast.expr
+    second: ast.expr
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,14 +281,71 @@ class SetArguments:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class DropMethod:
+    """`<value>.<name>(...)` becomes `<value>`; the lines around it stay as they are."""
+
+    statement: Statement
+    call: ast.Call
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RenameMethod:
+    """`<value>.<name>(...)` becomes `<value>.<other>(...)`; the arguments stay as they are."""
+
+    statement: Statement
+    call: ast.Call
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class AddFunction:
     """Put a module-level function before a top-level statement, unless the file has that very function."""
 
     before: Statement
-    function: MergeHook | FoldBiasHook
+    function: (
+        MergeHook
+        | FoldBiasHook
+        | MergeListHook
+        | DropBiasHook
+        | FoldBiasesHook
+        | CellHook
+        | TransposeHook
+        | RenameHook
+        | ExpertsHook
+    )
 
 
-Action = ReplaceExpression | ReplaceStatements | Insert | SetArguments | AddFunction
+@dataclass(frozen=True, slots=True, eq=False)
+class NameReturned:
+    """`return <value>` as `<name> = <value>`, `put` behind it, and `return <name>`."""
+
+    statement: Statement
+    anchor: ast.Return
+    name: str
+    put: tuple[Emitted, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AddMethod:
+    """Put a method behind another one of its class."""
+
+    statement: Statement
+    anchor: ast.stmt
+    method: FuseMethod
+
+
+Action = (
+    ReplaceExpression
+    | SwapExpressions
+    | ReplaceStatements
+    | Insert
+    | SetArguments
+    | AddFunction
+    | NameReturned
+    | AddMethod
+    | DropMethod
+    | RenameMethod
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -77,6 +77,20 @@ def known_class(module: Module, owner: ClassInfo) -> Refusal | None:
     return None
 
 
+def own_checkpoints(module: Module) -> Refusal | None:
+    """No class of the file may read or write checkpoints its own way: one may hold what a function makes."""
+    names = ("load_state_dict", "_load_from_state_dict", "state_dict", "_save_to_state_dict")
+    module.mentions.has_word("class", *names)
+    for member in module.classes:
+        for name in names:
+            if name in member.methods:
+                return Refusal(f"`{member.name}.{name}` reads or writes checkpoints its own way", _place(member))
+    for called in module.mentions.calls_of(*_CHECKPOINT_HOOKS):
+        if not (called.node.args and is_own_hook(called.node.args[0])):
+            return Refusal("the file has a checkpoint hook of its own", Place(called.statement, called.node))
+    return None
+
+
 def plain_layer(layer: Layer, kinds: frozenset[str], what: str) -> Refusal | None:
     """The layer must be made by one plain constructor call, unconditionally."""
     place = Place(layer.statement, layer.constructor or layer.assignment)
@@ -93,17 +107,28 @@ def plain_layer(layer: Layer, kinds: frozenset[str], what: str) -> Refusal | Non
     return None
 
 
-def touched(module: Module, owner: ClassInfo, layer: Layer, call: ast.Call | None) -> Refusal | None:
-    """The attribute may be mentioned where it is made and where it is called (at `call`), and nowhere else."""
+def touched(
+    module: Module,
+    owner: ClassInfo,
+    layer: Layer,
+    call: ast.Call | None,
+    allowed: frozenset[ast.AST] = frozenset(),
+) -> Refusal | None:
+    """The attribute may be mentioned where it is made and where it is called (at `call`), and nowhere else.
+
+    `allowed` are further mentions that the caller has looked at.
+    """
     name = layer.attribute
     family = {member.node for member in owner.family} | {member.node for member in layer.owner.family}
     if module.mentions.masked_word(name):
         return Refusal(f"`{name}` stands on a line that does not parse")
     for member in owner.family:
-        if name in member.methods or _is_class_attribute(member.node, name):
+        if name in member.methods or is_class_attribute(member.node, name):
             return Refusal(f"`{member.name}` has a class attribute or method `{name}`", _place(member))
     for mention in module.mentions.of_attribute(name):
         place = Place(mention.statement, mention.node)
+        if mention.node in allowed:
+            continue
         if mention.owner is None:
             if not is_other_object(module, mention):
                 return Refusal(f"`{ast.unparse(mention.node)}` touches it", place)
@@ -120,6 +145,72 @@ def touched(module: Module, owner: ClassInfo, layer: Layer, call: ast.Call | Non
             return Refusal(f"`{name}` is called more than once", place)
         return Refusal(f"`{name}` is used beside its call", place)
     return None
+
+
+_OF_A_LAYER = frozenset(
+    "weight bias train eval requires_grad_ reset_parameters parameters named_parameters state_dict in_features"
+    " out_features normalized_shape eps num_embeddings embedding_dim padding_idx in_channels out_channels kernel_size"
+    " stride padding groups training".split()
+)
+"""Attributes of a layer that may be read, called or tied without making it another layer."""
+
+_EXTRACTORS = ("create_feature_extractor", "IntermediateLayerGetter", "get_graph_node_names")
+
+
+def replaced(module: Module, owner: ClassInfo, layer: Layer) -> Refusal | None:
+    """The attribute may be called and its parameters be used anywhere; nobody may replace, wrap, hook or hand it on.
+
+    What `touched` asks is more: this is for an edit that leaves the parameters as they are.
+    """
+    name = layer.attribute
+    base = owner.unknown_base
+    if base is not None:
+        return Refusal(f"`{owner.name}` inherits from `{base}`, which may use its attributes", _place(owner))
+    if layer.unknown is not None:
+        return Refusal(layer.unknown, Place(layer.statement, layer.assignment))
+    if module.mentions.masked_word(name):
+        return Refusal(f"`{name}` stands on a line that does not parse")
+    family = {member.node for member in owner.family} | {member.node for member in layer.owner.family}
+    for member in owner.family:
+        if member.node.keywords:
+            return Refusal(f"`{member.name}` has a metaclass or class keywords, which may change it", _place(member))
+        for special in ("__getattribute__", "__setattr__", "__delattr__"):
+            if special in member.methods:
+                return Refusal(f"`{member.name}.{special}` decides what its attributes are", _place(member))
+        if name in member.methods or is_class_attribute(member.node, name):
+            return Refusal(f"`{member.name}` has a class attribute or method `{name}`", _place(member))
+    for mention in module.mentions.of_attribute(name):
+        of_family = mention.owner in family
+        if mention.is_call or (of_family and _is_target_of(mention, layer.assignment)):
+            continue
+        if mention.owner is None and is_other_object(module, mention):
+            continue
+        if mention.owner is not None and not of_family:
+            continue
+        of_layer = isinstance(mention.parent, ast.Attribute) and mention.parent.attr in _OF_A_LAYER
+        if of_layer and isinstance(mention.node.ctx, ast.Load):
+            continue
+        return Refusal(
+            f"`{ast.unparse(mention.node)}` may be replaced or handed on", Place(mention.statement, mention.node)
+        )
+    for called in module.mentions.calls_of("setattr", "delattr", "add_module", "register_module", "set_submodule"):
+        at = 1 if isinstance(called.node.func, ast.Name) else 0
+        given = called.node.args[at] if len(called.node.args) > at else None
+        if isinstance(given, ast.Constant) and given.value != name:
+            continue
+        if called.owner is not None and called.owner not in family and _receiver(called) == "self":
+            continue
+        target = dotted(called.node.args[0]) if at and called.node.args else None
+        if target is not None and (
+            _is_plain_data(target) or (target == "self" and called.owner is not None and called.owner not in family)
+        ):
+            continue
+        return Refusal(
+            f"`{ast.unparse(called.node)[:60]}` may replace it by a computed name", Place(called.statement, called.node)
+        )
+    for called in module.mentions.calls_of(*_EXTRACTORS):
+        return Refusal("the file takes outputs of layers by their names", Place(called.statement, called.node))
+    return hooked(module, frozenset({name}))
 
 
 def named_in_strings(module: Module, names: tuple[str, ...]) -> Refusal | None:
@@ -140,11 +231,17 @@ def named_in_strings(module: Module, names: tuple[str, ...]) -> Refusal | None:
     return None
 
 
-def found_by_computed_name(module: Module, owner: ClassInfo) -> Refusal | None:
-    """Nobody may reach attributes by a name worked out at run time, or by walking the children."""
-    family = {member.node for member in owner.family}
+def found_by_computed_name(
+    module: Module, owner: ClassInfo | None, allowed: frozenset[ast.AST] = frozenset()
+) -> Refusal | None:
+    """Nobody may reach attributes by a name worked out at run time, or by walking the children.
+
+    Without an `owner` they may be those of any class. `allowed` are calls of `setattr` of which the caller knows what
+    they assign.
+    """
+    family = {member.node for member in (owner.family if owner is not None else module.classes)}
     for called in module.mentions.calls_of("getattr", "setattr", "delattr", "hasattr"):
-        if len(called.node.args) < 2 or isinstance(called.node.args[1], ast.Constant):
+        if len(called.node.args) < 2 or isinstance(called.node.args[1], ast.Constant) or called.node in allowed:
             continue
         target = called.node.args[0]
         path = dotted(target)
@@ -166,7 +263,7 @@ def found_by_computed_name(module: Module, owner: ClassInfo) -> Refusal | None:
         elsewhere = _receiver(called) in ("self", "super") and called.owner not in family
         if called.owner is None or not elsewhere:
             return Refusal(
-                f"`{ast.unparse(called.node)[:60]}` walks the layers of `{owner.name}`",
+                f"`{ast.unparse(called.node)[:60]}` walks the layers of {f'`{owner.name}`' if owner else 'a model'}",
                 Place(called.statement, called.node),
             )
     for mention in module.mentions.of_attribute("_modules"):
@@ -187,8 +284,10 @@ def hooked(module: Module, names: frozenset[str]) -> Refusal | None:
     return None
 
 
-def depends_on_shape(module: Module, owner: ClassInfo, attributes: frozenset[str]) -> Refusal | None:
-    """No initialiser or optimiser of the file may look at a weight matrix as a whole."""
+def depends_on_shape(
+    module: Module, owner: ClassInfo, attributes: frozenset[str], kind: str = "torch.nn.Linear"
+) -> Refusal | None:
+    """No initialiser or optimiser of the file may look at the weight of a layer of `kind` as a whole."""
     for name in (*SHAPE_INITIALISERS, *_MATRIX_OPTIMISERS):
         if module.mentions.used_uncalled(name):
             return Refusal(f"`{name}`, which looks at a matrix as a whole, is handed around")
@@ -202,7 +301,7 @@ def depends_on_shape(module: Module, owner: ClassInfo, attributes: frozenset[str
             continue
         if of_self and called.owner not in {member.node for member in owner.family}:
             continue
-        if _only_for_other_types(module, called, "torch.nn.Linear"):
+        if _only_for_other_types(module, called, kind):
             continue
         return Refusal(
             f"`{ast.unparse(called.node.func)}` depends on the shape of the matrix it initialises",
@@ -308,9 +407,9 @@ def _freezes(function: Function, evaluates: bool) -> bool:
     return evaluates and bool(called & {"backward", "step"}) and "train" not in called
 
 
-def loads_past_hooks(module: Module, owner: ClassInfo) -> str | None:
+def loads_past_hooks(module: Module, owner: ClassInfo | None) -> str | None:
     """Why checkpoints of this file load past `nn.Module.load_state_dict`; None where they do not."""
-    for base in owner.all_bases:
+    for base in owner.all_bases if owner is not None else ():
         if base is not None and base.rpartition(".")[2] in PRETRAINED_BASES:
             return f"`{base.rpartition('.')[2]}.from_pretrained` does not run load hooks"
     for name, binding in module.names.bindings.items():
@@ -413,12 +512,12 @@ def _assigns(owner: ast.ClassDef, name: str, module: Module) -> bool:
                 return True
         if name in member.methods:
             return True
-        if _is_class_attribute(member.node, name):
+        if is_class_attribute(member.node, name):
             return True
     return False
 
 
-def _is_class_attribute(node: ast.ClassDef, name: str) -> bool:
+def is_class_attribute(node: ast.ClassDef, name: str) -> bool:
     """Whether the class body assigns `name`; a mere annotation (`conv: nn.Conv2d`) does not."""
     for inner in node.body:
         targets: list[ast.expr] = []

@@ -5,11 +5,75 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 
-from fuselight.fusions import bias_before_batch_norm, sibling_linears, spelled_out_silu
+from fuselight.fusions import (
+    activation_before_max_pool,
+    average_pool_behind_pointwise_convolution,
+    batch_norm_behind_convolution,
+    bias_before_batch_norm,
+    bias_before_instance_norm,
+    concatenated_siblings,
+    consecutive_linears,
+    convolutions_of_chunks,
+    experts_in_a_list,
+    gated_siblings,
+    global_pool_then_flatten,
+    gru_cell_by_hand,
+    idle_layer,
+    linears_in_a_list,
+    lstm_cell_by_hand,
+    mean_behind_linear,
+    nested_sequential,
+    one_hot_before_linear,
+    one_hot_matmul,
+    padding_before_convolution,
+    padding_before_pool,
+    pointwise_convolution_behind_upsampling,
+    repeated_activation,
+    repeated_dropout,
+    repeated_permute,
+    repeated_reshape,
+    selection_behind_layer,
+    sibling_convolutions,
+    sibling_embeddings,
+    sibling_linears,
+    spelled_out_silu,
+)
 from fuselight.fusions.base import FUSIONS as _CLASSES
 from fuselight.fusions.base import Fusion, FusionInfo
 
-_FILES = (bias_before_batch_norm, sibling_linears, spelled_out_silu)
+_FILES = (
+    activation_before_max_pool,
+    average_pool_behind_pointwise_convolution,
+    batch_norm_behind_convolution,
+    bias_before_batch_norm,
+    bias_before_instance_norm,
+    concatenated_siblings,
+    consecutive_linears,
+    convolutions_of_chunks,
+    experts_in_a_list,
+    gated_siblings,
+    global_pool_then_flatten,
+    gru_cell_by_hand,
+    idle_layer,
+    linears_in_a_list,
+    lstm_cell_by_hand,
+    mean_behind_linear,
+    nested_sequential,
+    one_hot_before_linear,
+    one_hot_matmul,
+    padding_before_convolution,
+    padding_before_pool,
+    pointwise_convolution_behind_upsampling,
+    repeated_activation,
+    repeated_dropout,
+    repeated_permute,
+    repeated_reshape,
+    selection_behind_layer,
+    sibling_convolutions,
+    sibling_embeddings,
+    sibling_linears,
+    spelled_out_silu,
+)
 
 
 def _info(cls: type[Fusion]) -> FusionInfo:

@@ -1,8 +1,10 @@
 """Would a value's consumers notice that it is a slice of a larger tensor? A split yields views of one memory.
 
 Two things differ. A slice along the last dimension is not contiguous: it can be viewed with that dimension split
-(`view(B, T, heads, -1)`), but not with it merged into the ones before (`view(B, -1)`). And autograd lets nobody write
-in place to an output of a split. So a value is followed wherever it goes in the file, under every name and view of it.
+(`view(B, T, heads, -1)`), but not with it merged into the ones before (`view(B, -1)`). A slice along the channels of
+images can be viewed with all but the batch merged (`view(N, -1)`), but not with the batch merged into the channels. And
+autograd lets nobody write in place to an output of a split. So a value is followed wherever it goes in the file, under
+every name and view of it.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from enum import Enum
 
 from fuselight.fusions.base import Refusal
 from fuselight.fusions.plan import Place
+from fuselight.fusions.writes import works_in_place
 from fuselight.graph.classes import ClassInfo
 from fuselight.graph.mentions import Function
 from fuselight.graph.module import Module, Scope
@@ -31,23 +35,44 @@ _STRIDES = frozenset(
     "view_as as_strided stride is_contiguous storage_offset data_ptr storage untyped_storage set_ resize_".split()
 )
 _IN_PLACE_METHOD = re.compile(r"[a-z]\w*[a-z0-9]_")
+_BATCHES = frozenset("b bs bsz n B N batch batch_size num_samples".split())
 _DEEPEST = 3
 
 
+class Lies(Enum):
+    """How a value would lie in memory."""
+
+    IN_FEATURES = "a slice along the last dimension"
+    IN_CHANNELS = "a slice along the channels, behind the batch"
+    ANYHOW = "its dimensions in another order"
+
+
 def needs_contiguous(
-    module: Module, scope: Scope, graph: Graph, value: Value, width: ast.expr | None
+    module: Module,
+    scope: Scope,
+    graph: Graph,
+    value: Value,
+    width: ast.expr | None,
+    lies: Lies = Lies.IN_FEATURES,
+    label: str = "",
 ) -> Refusal | None:
-    """Why `value`, the output of a linear layer of `width` features, must stay a tensor of its own."""
-    label = value.layer.attribute if value.layer is not None else "it"
+    """Why `value`, the output of a layer of `width` features or channels, must stay a tensor of its own."""
+    label = label or (value.layer.attribute if value.layer is not None else "it")
     text = ast.unparse(width) if width is not None else ""
-    return _Follow(module, label, text).follow(scope, graph, value, 0)
+    return _Follow(module, label, text, lies).follow(scope, graph, value, 0)
+
+
+def captured_needs_contiguous(module: Module, graph: Graph, body: ast.expr, lies: Lies, label: str) -> Refusal | None:
+    """As `needs_contiguous`, of a value that a comprehension or lambda takes through `body`."""
+    return _Follow(module, label, "", lies).captured(graph, body)
 
 
 class _Follow:
-    def __init__(self, module: Module, label: str, width: str) -> None:
+    def __init__(self, module: Module, label: str, width: str, lies: Lies) -> None:
         self.module = module
         self.label = label
         self.width = width
+        self.lies = lies
         self.seen: set[tuple[str, int]] = set()
 
     def follow(self, scope: Scope, graph: Graph, value: Value, depth: int) -> Refusal | None:
@@ -76,7 +101,7 @@ class _Follow:
                     if refusal is not None:
                         return refusal
                 if use.how is Consumption.CAPTURED or (use.by is None and use.how is Consumption.INPUT):
-                    refusal = self._captured(graph, use.node)
+                    refusal = self.captured(graph, use.node)
                     if refusal is not None:
                         return refusal
                 by = use.by
@@ -92,7 +117,7 @@ class _Follow:
                 if by.kind in _OWN_MEMORY or value.order not in by.roots:
                     continue
                 if by.kind == "method view" and by.inputs[0] is one:
-                    if not whole or not self._keeps_last(by):
+                    if not whole or not self._can_be(by):
                         return self._viewed(graph, by.node)
                     waiting.append((by, False))
                     continue
@@ -118,6 +143,17 @@ class _Follow:
         return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _STRIDES
 
     # -- views
+
+    def _can_be(self, view: Value) -> bool:
+        """Whether a `.view(...)` of the value is possible as it would lie in memory."""
+        if self.lies is Lies.IN_FEATURES:
+            return self._keeps_last(view)
+        sizes = view.inputs[1:]
+        if len(sizes) == 1 and sizes[0].kind == "container":
+            sizes = sizes[0].inputs
+        if self.lies is not Lies.IN_CHANNELS or len(sizes) < 2 or not _is_size(sizes[0], 0):
+            return False
+        return sizes[0].kind != "parameter" or sizes[0].path in _BATCHES
 
     def _keeps_last(self, view: Value) -> bool:
         """Whether a `.view(...)` of a (..., width) tensor leaves its last dimension whole or splits it."""
@@ -164,7 +200,7 @@ class _Follow:
 
     # -- where the file takes it
 
-    def _captured(self, graph: Graph, node: ast.AST | None) -> Refusal | None:
+    def captured(self, graph: Graph, node: ast.AST | None) -> Refusal | None:
         """A comprehension or nested function that gets the value: every view in it must split the last dimension."""
         around = node
         if isinstance(node, ast.Name):
@@ -176,6 +212,7 @@ class _Follow:
             if _IN_PLACE_METHOD.fullmatch(one.func.attr):
                 return self._written(graph, one)
             short = len(one.args) < 4 or any(isinstance(argument, ast.Starred) for argument in one.args)
+            short = short or self.lies is not Lies.IN_FEATURES
             if one.func.attr in _STRIDES or (one.func.attr == "view" and short):
                 return self._viewed(graph, one)
         return None
@@ -192,13 +229,13 @@ class _Follow:
             return self._written(graph, node)
         for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
             if isinstance(argument, ast.Lambda):
-                refusal = self._captured(graph, argument)
+                refusal = self.captured(graph, argument)
                 if refusal is not None:
                     return refusal
         callee = self._callee(scope, graph, by, node.func)
         if callee is None:
             # Of what another file defines nothing is seen. It writes in place only if this file lets it.
-            if self.module.mentions.has_word("inplace", "in_place"):
+            if works_in_place(self.module):
                 return Refusal(
                     f"the output of `{self.label}` may be written to in place by `{ast.unparse(node.func)[:60]}`",
                     Place(graph.statement, node),
@@ -285,16 +322,13 @@ class _Follow:
         for other in self._scopes() if anybody else self._callers(callers):
             if other.function is scope.function:
                 continue
-            for names, source in _received(other.function):
-                wanted = source in callers or (callers & {"forward", "__call__"} and source is not None)
-                if not (wanted or how is Consumption.STORED):
-                    continue
-                for node in ast.walk(other.function):
-                    if _writes_or_flattens(node, names):
-                        return Refusal(
-                            f"the output of `{self.label}` may be written to, or viewed flat, in `{other.name}`",
-                            Place(other.statement, node) if isinstance(node, ast.expr | ast.stmt) else None,
-                        )
+            wanted = None if how is Consumption.STORED or callers & {"forward", "__call__"} else callers
+            node = _Receiver(self.module, wanted, self.lies).misuse(other.function)
+            if node is not None:
+                return Refusal(
+                    f"the output of `{self.label}` may be written to, or viewed flat, in `{other.name}`",
+                    Place(other.statement, node) if isinstance(node, ast.expr | ast.stmt) else None,
+                )
         return None
 
     def _callers(self, names: set[str]) -> Iterator[Scope]:
@@ -362,30 +396,110 @@ def _parameter(inner: Scope, node: ast.Call, by: Value, one: Value, skipped: int
     return names[position] if position < len(names) else None
 
 
-def _received(function: Function) -> Iterator[tuple[set[str], str | None]]:
-    """The names that a function binds from calls, with the last component of what is called (None: a computed one)."""
-    for node in ast.walk(function):
-        if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)):
-            continue
-        names = {one.id for target in node.targets for one in ast.walk(target) if isinstance(one, ast.Name)}
-        func = node.value.func
-        yield names, func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", None)
+class _Receiver:
+    """A function that gets a value as the result of a call: under which names, and what it does with them.
 
+    `wanted` are the last components of what is called; None for any call.
+    """
 
-def _writes_or_flattens(node: ast.AST, names: set[str]) -> bool:
-    match node:
-        case ast.AugAssign(target=ast.Name(id=name)) | ast.AugAssign(target=ast.Subscript(value=ast.Name(id=name))):
-            return name in names
-        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=attribute)) if name in names:
-            short = attribute == "view" and len(node.args) < 4
-            return (
-                short
-                or attribute in _STRIDES
-                or (_IN_PLACE_METHOD.fullmatch(attribute) is not None and attribute != "requires_grad_")
-            )
-        case ast.Call(keywords=keywords, args=[ast.Name(id=name), *_]) if name in names:
-            return any(keyword.arg == "inplace" for keyword in keywords)
-        case ast.Assign(targets=[ast.Subscript(value=ast.Name(id=name))]):
-            return name in names
-        case _:
-            return False
+    def __init__(self, module: Module, wanted: set[str] | None, lies: Lies) -> None:
+        self.module = module
+        self.wanted = wanted
+        self.lies = lies
+        self.names: set[str] = set()
+
+    def misuse(self, function: Function, given: frozenset[str] = frozenset()) -> ast.AST | None:
+        """Where `function` writes to the value in place, or needs it contiguous; `given` are parameters that get it."""
+        self.names = set(given)
+        nodes = list(ast.walk(function))
+        known = -1
+        while known != len(self.names):
+            known = len(self.names)
+            for node in nodes:
+                self._bind(node)
+        found = next((node for node in nodes if self._spoils(node)), None)
+        return found if found is not None or given else next(self._handed_on(nodes), None)
+
+    def _bind(self, node: ast.AST) -> None:
+        match node:
+            case ast.Assign(targets=targets, value=value):
+                pass
+            case ast.AnnAssign(target=target, value=ast.expr() as value) | ast.NamedExpr(target=target, value=value):
+                targets = [target]
+            case ast.For(target=target, iter=value) | ast.comprehension(target=target, iter=value):
+                targets = [target]
+            case _:
+                return
+        parts = value.elts if isinstance(value, ast.Tuple | ast.List) else [value]
+        if any(self._is_it(part) for part in parts):
+            for target in targets:
+                # What an attribute or an element is assigned to stays what it is.
+                stack: list[ast.expr] = [target]
+                while stack:
+                    one = stack.pop()
+                    if isinstance(one, ast.Name):
+                        self.names.add(one.id)
+                    elif isinstance(one, ast.Tuple | ast.List):
+                        stack += one.elts
+                    elif isinstance(one, ast.Starred):
+                        stack.append(one.value)
+
+    def _is_it(self, node: ast.expr) -> bool:
+        """Whether an expression is the value, an element of it, or something that yields its elements."""
+        while True:
+            match node:
+                case ast.Name():
+                    return node.id in self.names
+                case ast.Subscript(value=inner) | ast.Starred(value=inner) | ast.Await(value=inner):
+                    node = inner
+                case ast.Call(func=ast.Attribute(value=inner, attr="items" | "values" | "unbind" | "split" | "chunk")):
+                    node = inner
+                case ast.Call(func=ast.Name(id="zip" | "enumerate" | "reversed" | "list" | "tuple" | "iter")):
+                    return any(self._is_it(one) for one in node.args)
+                case ast.Call(func=func):
+                    name = func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", None)
+                    return name is not None if self.wanted is None else name in self.wanted
+                case _:
+                    return False
+
+    def _spoils(self, node: ast.AST) -> bool:
+        match node:
+            case ast.AugAssign(target=ast.Name() | ast.Subscript() as target):
+                return self._is_kept(target)
+            case ast.Assign(targets=targets):
+                return any(isinstance(one, ast.Subscript) and self._is_kept(one.value) for one in targets)
+            case ast.Call(func=ast.Attribute(value=value, attr=attribute)) if self._is_kept(value):
+                short = attribute == "view" and (len(node.args) < 4 or self.lies is not Lies.IN_FEATURES)
+                writes = _IN_PLACE_METHOD.fullmatch(attribute) is not None and attribute != "requires_grad_"
+                return short or attribute in _STRIDES or writes
+            case ast.Call(func=func, args=[first, *_], keywords=keywords) if self._is_kept(first):
+                name = func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "")
+                return any(one.arg == "inplace" for one in keywords) or _IN_PLACE_METHOD.fullmatch(name) is not None
+            case _:
+                return False
+
+    def _is_kept(self, node: ast.expr) -> bool:
+        """Whether an expression is a name of the value, an element of one, or an element of a call's result."""
+        base = node
+        while isinstance(base, ast.Subscript | ast.Starred):
+            base = base.value
+        if isinstance(base, ast.Name):
+            return base.id in self.names
+        # Of other calls' results nothing is known here: only those that are asked for by name count.
+        return isinstance(base, ast.Call) and self.wanted is not None and self._is_it(base)
+
+    def _handed_on(self, nodes: list[ast.AST]) -> Iterator[ast.AST]:
+        """Functions of the file that get the value from this one, and spoil it."""
+        for node in nodes:
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+                continue
+            binding = self.module.names.bindings.get(node.func.id)
+            if binding is None or not isinstance(binding.local, Function):
+                continue
+            if not any(self._is_kept(one) or (isinstance(one, ast.Starred) and self._is_it(one)) for one in node.args):
+                continue
+            self.module.mentions.has_word(node.func.id)
+            arguments = binding.local.args
+            names = frozenset(one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs))
+            if _Receiver(self.module, set(), self.lies).misuse(binding.local, names) is not None:
+                yield node

@@ -27,28 +27,83 @@ _TAKERS = frozenset(
     " itertools.chain chain enumerate zip dict sorted".split()
 )
 
+_BY_POSITION = frozenset(
+    "enumerate zip sorted iter islice reversed map max min parameters_to_vector vector_to_parameters".split()
+)
+"""What tells the first of the parameters from the second, or looks at each as a whole."""
 
-def walked(module: Module) -> Refusal | None:
+
+def walked(module: Module, kind: str = "torch.nn.Linear") -> Refusal | None:
     """Nothing that the file does to every parameter or layer may depend on where one matrix ends.
 
     A loop may fill, freeze, move or count; it may not measure, slice or pick by position. Layers of types other than
-    `nn.Linear` are of no concern.
+    `kind` are of no concern.
     """
     for called in module.mentions.calls_of(*_WALKS):
         if not isinstance(called.node.func, ast.Attribute):
             continue
-        refusal = _walk(module, called)
+        refusal = _walk(module, called, kind)
         if refusal is not None:
             return refusal
     for called in module.mentions.calls_of("apply"):
         for argument in called.node.args[:1]:
-            refusal = _applied(module, called, argument)
+            refusal = _applied(module, called, argument, kind)
             if refusal is not None:
                 return refusal
     return None
 
 
-def _walk(module: Module, called: Called) -> Refusal | None:
+def _taken_by_position(called: Called, assignment: ast.Assign) -> bool:
+    """Whether `ps = model.parameters()` is later taken apart: `next(ps)`, `zip(ps, qs)`, a loop over it."""
+    names = {one.id for target in assignment.targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+    around = [called.function] if called.function is not None else called.statement.body
+    for node in (inner for top in around for inner in ast.walk(top)):
+        match node:
+            case ast.Call(func=func, args=given):
+                last = func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "")
+                if last in (*_BY_POSITION, "next") and any(
+                    isinstance(one, ast.Name) and one.id in names for one in given
+                ):
+                    return True
+            case ast.For(iter=ast.Name(id=name)) | ast.comprehension(iter=ast.Name(id=name)) if name in names:
+                return True
+            case _:
+                pass
+    return False
+
+
+def _is_of_this_file(module: Module, func: ast.expr) -> bool:
+    if isinstance(func, ast.Attribute):
+        return isinstance(func.value, ast.Name) and func.value.id == "self"
+    binding = module.names.bindings.get(func.id) if isinstance(func, ast.Name) else None
+    return binding is not None and binding.local is not None
+
+
+def _told_apart(called: Called, whole: ast.AST, variables: set[str], parents: dict[ast.AST, ast.AST]) -> bool:
+    """Whether a comprehension counts, or its list is kept and then taken apart."""
+    element = getattr(whole, "elt", None)
+    if isinstance(element, ast.expr) and not _mentions(element, variables):
+        return True
+    around = parents.get(whole)
+    if not isinstance(around, ast.Assign) or not isinstance(whole, ast.ListComp):
+        return False
+    names = {one.id for target in around.targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+    bodies: list[ast.AST] = [called.function] if called.function is not None else list(called.statement.body)
+    for node in (inner for top in bodies for inner in ast.walk(top)):
+        match node:
+            case ast.For(iter=ast.Name(id=name)) | ast.comprehension(iter=ast.Name(id=name)) if name in names:
+                return True
+            case ast.Subscript(value=ast.Name(id=name)) | ast.Starred(value=ast.Name(id=name)) if name in names:
+                return True
+            case ast.Call(func=ast.Name(id="len" | "zip" | "enumerate" | "map" | "max" | "min" | "sorted"), args=given):
+                if any(isinstance(one, ast.Name) and one.id in names for one in given):
+                    return True
+            case _:
+                pass
+    return False
+
+
+def _walk(module: Module, called: Called, kind: str) -> Refusal | None:
     place = Place(called.statement, called.node)
     why = Refusal("the file picks parameters or layers of a model by position, or measures them", place)
     top = called.around[-1] if called.around else None
@@ -59,32 +114,39 @@ def _walk(module: Module, called: Called) -> Refusal | None:
     parent = parents.get(node)
     while isinstance(parent, ast.Call) and node in parent.args:
         name = parent.func.attr if isinstance(parent.func, ast.Attribute) else getattr(parent.func, "id", "")
-        if name in ("enumerate", "zip", "sorted"):
+        if name in _BY_POSITION:
             return why
         if name == "next":
             outer = parents.get(parent)
             harmless = isinstance(outer, ast.Attribute) and outer.attr in _HARMLESS_ATTRIBUTES
             return None if harmless else why
         if name not in _TAKERS or name.startswith("clip_grad"):
-            return None  # an optimiser, a clipping by the total norm: handed all of them
+            # An optimiser, a clipping by the total norm: handed all of them. What the file itself defines may do more.
+            return why if _is_of_this_file(module, parent.func) else None
         node, parent = parent, parents.get(parent)
     if isinstance(parent, ast.Subscript | ast.Starred | ast.Assign | ast.Return):
-        return why if isinstance(parent, ast.Subscript | ast.Starred) or node is not called.node else None
+        several = isinstance(parent, ast.Assign) and any(
+            isinstance(one, ast.Tuple | ast.List) for one in parent.targets
+        )
+        apart = isinstance(parent, ast.Subscript | ast.Starred) or node is not called.node or several
+        return why if apart or (isinstance(parent, ast.Assign) and _taken_by_position(called, parent)) else None
     if isinstance(parent, ast.For):
         variables = {name.id for name in ast.walk(parent.target) if isinstance(name, ast.Name)}
-        return _uses(module, called, variables, parent.body, why)
+        return _uses(module, called, variables, parent.body, why, kind)
     if isinstance(parent, ast.comprehension):
         variables = {name.id for name in ast.walk(parent.target) if isinstance(name, ast.Name)}
         whole = parents.get(parent)
-        return _uses(module, called, variables, [whole] if whole is not None else [], why)
+        if whole is not None and _told_apart(called, whole, variables, parents):
+            return why
+        return _uses(module, called, variables, [whole] if whole is not None else [], why, kind)
     return None
 
 
-def _applied(module: Module, called: Called, argument: ast.expr) -> Refusal | None:
+def _applied(module: Module, called: Called, argument: ast.expr, kind: str) -> Refusal | None:
     why = Refusal("a function applied to every layer measures it", Place(called.statement, called.node))
     if isinstance(argument, ast.Lambda):
         variables = {one.arg for one in argument.args.args}
-        return _uses(module, called, variables, [argument.body], why)
+        return _uses(module, called, variables, [argument.body], why, kind)
     name = argument.attr if isinstance(argument, ast.Attribute) else getattr(argument, "id", None)
     if name is None or not module.mentions.has_word(name):
         return None
@@ -93,7 +155,7 @@ def _applied(module: Module, called: Called, argument: ast.expr) -> Refusal | No
             function = scope.function
             if function.name == name:
                 variables = {one.arg for one in function.args.args if one.arg != "self"}
-                refusal = _uses(module, called, variables, function.body, why)
+                refusal = _uses(module, called, variables, function.body, why, kind)
                 if refusal is not None:
                     return refusal
     return None
@@ -105,12 +167,13 @@ def _uses(
     variables: set[str],
     body: list[ast.stmt] | list[ast.expr] | list[ast.AST],
     why: Refusal,
+    kind: str,
 ) -> Refusal | None:
     name = called.node.func.attr if isinstance(called.node.func, ast.Attribute) else ""
     of_layers = "modules" in name
     for part in body:
         for node, around in _occurrences(part, variables, ()):
-            if provenance.only_for_other_types(module, node, around, "torch.nn.Linear"):
+            if provenance.only_for_other_types(module, node, around, kind):
                 continue
             if not _is_harmless(node, around, variables, of_layers):
                 return why

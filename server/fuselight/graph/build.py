@@ -73,6 +73,10 @@ class _Builder:
         self.attributes: dict[str, int] = {}
         self.free: dict[str, Value] = {}
         """Names of the scopes around, as far as no call since could have bound them anew."""
+        self.tried: list[dict[str, list[Value]]] = []
+        """For every `try` around: what the names were bound to in it."""
+        self.own_calls: list[int] = []
+        """Which writes are calls of `self`: they may write to every attribute, those first read later too."""
 
     def run(self) -> None:
         for name in _argument_names(self.graph.function.args):
@@ -82,6 +86,10 @@ class _Builder:
             self.env[name] = value
         self.captured = self._read_by_inner_functions()
         self._suite(self.graph.function.body)
+        attributes = frozenset(self.attributes.values())
+        for at in self.own_calls:
+            write = self.graph.writes[at]
+            self.graph.writes[at] = Write(write.order, write.roots | attributes, write.node, write.sure)
 
     def _read_by_inner_functions(self) -> set[str]:
         """Names that nested functions, lambdas and generators read: they may read what is bound only later."""
@@ -303,6 +311,8 @@ class _Builder:
             return
         if name in self.captured:
             self._use(value, Consumption.CAPTURED)
+        for bound in self.tried:
+            bound.setdefault(name, []).append(value)
         self.env[name] = value
 
     def _augmented(self, node: ast.AugAssign) -> None:
@@ -412,7 +422,12 @@ class _Builder:
 
     def _try(self, node: ast.Try | ast.TryStar) -> None:
         before = dict(self.env)
+        bound: dict[str, list[Value]] = {}
+        self.tried.append(bound)
         body, reached = self._inner(node.body, guarded=True)
+        self.tried.pop()
+        # An exception may leave a name with anything that was bound to it on the way.
+        halfway = [before, body, *({**before, name: value} for name, values in bound.items() for value in values)]
         ends: list[dict[str, Value]] = []
         if reached:
             self.env = body
@@ -422,7 +437,7 @@ class _Builder:
                 ends.append(body)
         for handler in node.handlers:
             self.env = dict(before)
-            self._join([before, body])
+            self._join(halfway)
             if handler.name:
                 self.env[handler.name] = self._opaque(None)
             env, ok = self._inner(handler.body)
@@ -435,6 +450,7 @@ class _Builder:
             if name in self.env:
                 self.env[name] = self._joined([self.env[name]])
         if node.finalbody:
+            self._join([self.env, *halfway])
             env, _ = self._inner(node.finalbody)
             self.env = env
 
@@ -678,7 +694,8 @@ class _Builder:
         roots = self._alias(inputs)
         written = roots | self.escaped
         if any(one.kind == "parameter" and one.path == self.me for one in inputs) or self._is_own(node):
-            written |= frozenset(self.attributes.values())
+            written |= frozenset(self.attributes.values()) | {EXTERNAL}
+            self.own_calls.append(len(self.graph.writes))
         self._write(written, node, sure=False)
         value = self._value("call", node, inputs, roots | {EXTERNAL, self.order + 1})
         self._consume(value)

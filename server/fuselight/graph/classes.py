@@ -44,6 +44,8 @@ class Layer:
     """The statements among which the assignment stands."""
     unknown: str | None = None
     """Why the layer is not known, for people: assigned under a condition, wrapped, made by a helper."""
+    named_by: ast.Call | None = None
+    """`setattr(self, "x" + gate, ...)` in a loop over literal names, where that makes it; `assignment` is the loop."""
 
     @property
     def statement(self) -> Statement:
@@ -374,6 +376,15 @@ def _layers(init: Function, info: ClassInfo, names: Names) -> dict[str, Layer]:
                 case ast.If():
                     visit(statement.body, condition or "only under a condition")
                     visit(statement.orelse, condition or "only under a condition")
+                case ast.For() if condition is None and (made := _set_in_turn(statement, me, names, local)):
+                    for attribute, call, value in made:
+                        constructor, kind, _ = _constructor(value, names, local)
+                        if attribute in found:
+                            again.add(attribute)
+                        why = f"`{attribute}` is made by a `setattr` in a loop"
+                        found[attribute] = Layer(
+                            attribute, constructor, kind, info, init, statement, block, why, named_by=call
+                        )
                 case ast.For() | ast.AsyncFor() | ast.While():
                     visit(statement.body, condition or "in a loop")
                     visit(statement.orelse, condition or "in a loop")
@@ -410,6 +421,73 @@ def _layers(init: Function, info: ClassInfo, names: Names) -> dict[str, Layer]:
             f"`{attribute}` is assigned more than once",
         )  # fmt: skip
     return found
+
+
+def _set_in_turn(loop: ast.For, me: str, names: Names, local: set[str]) -> list[tuple[str, ast.Call, ast.expr]]:
+    """What `for g in "ifgo": setattr(self, "x" + g, ...)` assigns, where that is all the loop does; else nothing."""
+    turns = _literal_strings(loop.iter)
+    if not isinstance(loop.target, ast.Name) or loop.orelse or not turns:
+        return []
+    if "setattr" in local or "setattr" in names.bindings or names.stars:
+        return []
+    found: list[tuple[str, ast.Call, ast.expr]] = []
+    for turn in turns:
+        for statement in loop.body:
+            match statement:
+                case ast.Expr(
+                    value=ast.Call(
+                        func=ast.Name(id="setattr"), args=[ast.Name(id=owner), name, value], keywords=[]
+                    ) as call
+                ) if owner == me:
+                    attribute = _name_in_turn(name, loop.target.id, turn)
+                    used = any(isinstance(one, ast.Name) and one.id == loop.target.id for one in ast.walk(value))
+                    if attribute is None or not attribute.isidentifier() or used:
+                        return []
+                    found.append((attribute, call, value))
+                case _:
+                    return []
+    return found
+
+
+def _literal_strings(node: ast.expr) -> list[str]:
+    """The strings that a loop over a literal goes through."""
+    match node:
+        case ast.Constant(value=str() as text):
+            return list(text)
+        case ast.Tuple(elts=elements) | ast.List(elts=elements):
+            texts = [one.value for one in elements if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+            return texts if len(texts) == len(elements) else []
+        case _:
+            return []
+
+
+def _name_in_turn(node: ast.expr, variable: str, turn: str) -> str | None:
+    """The value of `"x" + g`, `f"x{g}"`, `"x_%s" % g` and `"x{}".format(g)` in one turn of a loop."""
+    match node:
+        case ast.Name(id=name):
+            return turn if name == variable else None
+        case ast.Constant(value=str() as text):
+            return text
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            one, other = _name_in_turn(left, variable, turn), _name_in_turn(right, variable, turn)
+            return one + other if one is not None and other is not None else None
+        case ast.BinOp(left=ast.Constant(value=str() as text), op=ast.Mod(), right=ast.Name(id=name)):
+            return text.replace("%s", turn) if name == variable and text.count("%") == text.count("%s") == 1 else None
+        case ast.Call(
+            func=ast.Attribute(value=ast.Constant(value=str() as text), attr="format"), args=[ast.Name(id=name)]
+        ):
+            return text.replace("{}", turn) if name == variable and text.count("{") == text.count("{}") == 1 else None
+        case ast.JoinedStr(values=values):
+            parts = [
+                _name_in_turn(one.value, variable, turn)
+                if isinstance(one, ast.FormattedValue) and one.conversion == -1 and one.format_spec is None
+                else _name_in_turn(one, variable, turn)
+                for one in values
+            ]
+            texts = [part for part in parts if part is not None]
+            return "".join(texts) if len(texts) == len(parts) else None
+        case _:
+            return None
 
 
 def _constructor(value: ast.expr, names: Names, local: set[str]) -> tuple[ast.Call | None, str | None, str | None]:

@@ -43,7 +43,7 @@ _ALIASING_METHODS = frozenset(
     " dot mv outer einsum tile rot90 diag trace inverse det lerp addcmul addcdiv hypot log1p log2 log10 expm1 multiply"
     " subtract divide true_divide floor_divide remainder fmod rsub xor bitwise_not argsort unique bincount histc"
     " count_nonzero take take_along_dim kthvalue median mode quantile logaddexp softplus float_power negative absolute"
-    " is_pinned pin_memory is_contiguous data_ptr size dim numel stride requires_grad".split()
+    " is_pinned pin_memory is_contiguous data_ptr size dim numel stride requires_grad tensor_split".split()
 )
 """Methods of a tensor that change nothing. Their results are taken for views: an in-place write to one then counts
 as a write to all, which can only refuse too much."""

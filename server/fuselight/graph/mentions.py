@@ -217,6 +217,8 @@ def _collect(top: ast.stmt, statement: Statement, facts: Facts) -> None:
                 body = _Context(node, node, None, None, (*around, node))
                 stack += [(child, inner) for child in (*node.decorator_list, *node.bases, *node.keywords)]
                 stack += [(child, body) for child in node.body]
+            case ast.FunctionDef() if _is_fold_hook(node):
+                pass
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 method = isinstance(context.parent, ast.ClassDef)
                 me = context.self_name
@@ -262,7 +264,24 @@ def is_own_hook(node: ast.expr) -> bool:
     """Whether a registered hook is one that the emitter wrote, plain or with its arguments bound."""
     if isinstance(node, ast.Call) and node.args:
         node = node.args[0]
-    return isinstance(node, ast.Name) and node.id.startswith(("_merge_", "_fold_bias_into_batch_norm"))
+    return isinstance(node, ast.Name) and node.id.startswith(("_merge_", *_FOLD_HOOKS))
+
+
+_FOLD_HOOKS = ("_fold_bias_into_", "_fold_biases_into_", "_drop_bias_before_")
+
+
+def _is_fold_hook(function: Function) -> bool:
+    """Whether a function is a load hook that the emitter wrote for biases: what it touches is no other function's."""
+    if not function.name.startswith(_FOLD_HOOKS):
+        return False
+    return (ast.get_docstring(function) or "").startswith("Load checkpoints in which ")
+
+
+def is_own_fuse(function: Function | None) -> bool:
+    """Whether a method is the `fuse` that the emitter wrote, which leaves the layers alone until it is called."""
+    if function is None or function.name != "fuse":
+        return False
+    return (ast.get_docstring(function) or "").startswith("Fold batch norms into the layers before them")
 
 
 def _is_merge_hook(function: Function | None) -> bool:

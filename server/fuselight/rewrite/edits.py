@@ -16,21 +16,37 @@ from fuselight.fusions.model import TextEdit
 from fuselight.fusions.plan import (
     Action,
     AddFunction,
+    AddMethod,
     Argument,
     Assigned,
     Attribute,
+    CellHook,
     Construct,
+    DropBiasHook,
+    DropMethod,
+    Elements,
     Emitted,
+    ExpertsHook,
     Expression,
+    FoldBiasesHook,
     FoldBiasHook,
     HookRegistration,
     Init,
     Insert,
+    LinearInitialisation,
     MergeHook,
+    MergeListHook,
+    NameReturned,
+    OnValue,
+    RenameHook,
+    RenameMethod,
     ReplaceExpression,
     ReplaceStatements,
     SetArguments,
+    SwapExpressions,
+    TransposeHook,
     Unpack,
+    Within,
 )
 from fuselight.fusions.sequence import call_metadata
 from fuselight.graph.classes import local_names, resolve
@@ -42,6 +58,7 @@ from fuselight.source.names import bound_names, import_bindings
 from fuselight.source.statements import Statement
 from fuselight_emitter import LogicalNode, PythonSnippetEmitter, RequiredImport
 
+_WITH_A_VALUE = ast.Assign | ast.AnnAssign | ast.AugAssign | ast.Expr | ast.Return
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 
 
@@ -84,12 +101,25 @@ class _Renderer:
                     found += self._add_function(action)
                 case ReplaceExpression():
                     found += self._replace_expression(action)
+                case SwapExpressions(statement=statement, first=first, second=second):
+                    for node, by in ((first, second), (second, first)):
+                        start, end = self._start(statement, node), self._end(statement, node)
+                        found.append(_Edit(start, end, statement.source(by)))
                 case ReplaceStatements():
                     found += self._replace_statements(action)
                 case Insert():
                     found += self._insert(action)
                 case SetArguments():
                     found += self._set_arguments(action)
+                case DropMethod():
+                    found.append(self._drop_method(action))
+                case RenameMethod():
+                    end = self._end(action.statement, action.call.func)
+                    found.append(_Edit(end - len(_method(action.call)), end, action.name))
+                case NameReturned():
+                    found += self._name_returned(action)
+                case AddMethod():
+                    found.append(self._add_method(action))
         found += [_Edit(at, at, content) for at, content in import_edits(self.module, self.lines, self.needed)]
         return self._merged(found)
 
@@ -187,25 +217,37 @@ class _Renderer:
                 return emitter.emit_attribute(one.id, one.value)
             case Unpack():
                 sizes = one.sizes if isinstance(one.sizes, str) else list(one.sizes)
-                return emitter.emit_unpack(one.node, list(one.inputs), list(one.outputs), sizes)
+                return emitter.emit_unpack(one.node, list(one.inputs), list(one.outputs), sizes, one.dim)
+            case LinearInitialisation():
+                return emitter.emit_linear_initialisation(one.id)
             case HookRegistration():
                 return emitter.emit_hook_registration(self.renamed.get(one.hook, one.hook), one.arguments, one.on)
 
     # -- the actions
 
     def _replace_expression(self, action: ReplaceExpression) -> Iterator[_Edit]:
+        if isinstance(action.by, Within):
+            yield self._rearranged(action, action.by)
+            return
         start, end = self._start(action.statement, action.node), self._end(action.statement, action.node)
         if isinstance(action.by, Expression):
             emitter = self._emitter(action.statement, action.node)
             methods = [(method.name, method.arguments) for method in action.by.methods]
             content = emitter.render(emitter.emit_expression(action.by.node, list(action.by.inputs), methods))
             self._done(emitter)
+        elif isinstance(action.by, OnValue):
+            emitter = self._emitter(action.statement, action.node)
+            methods = [(method.name, method.arguments) for method in action.by.methods]
+            content = emitter.render(emitter.emit_methods(action.by.value, methods))
+            self._done(emitter)
+        elif isinstance(action.by, Elements):
+            content = action.by.source
         elif isinstance(action.by, Construct):
             emitter = self._emitter(action.statement, action.node)
             content = emitter.render(emitter.emit_constructor(action.by.node))
             self._done(emitter)
         else:
-            content = action.by
+            content = action.by if _stands_alone(action.by) else f"({action.by})"
         comments = [comment for comment in _comments(self.text[start:end]) if comment not in content]
         if comments:
             anchor = _simple_statement(action.statement, action.node)
@@ -214,6 +256,47 @@ class _Renderer:
             yield _Edit(at, at, "".join(f"{indent}{comment}\n" for comment in comments), 0)
         start, end = self._without_parentheses(start, end)
         yield _Edit(start, end, content)
+
+    def _rearranged(self, action: ReplaceExpression, by: Within) -> _Edit:
+        """The user's own source in another order; the statement is laid out anew where it grows too long."""
+        statement, node = action.statement, action.node
+        start, end = self._start(statement, node), self._end(statement, node)
+        anchor = _simple_statement(statement, node)
+        content = _spliced(statement, by)
+        loose = _binds_tighter(statement, anchor, node) and not _is_primary(content)
+        if loose or not _stands_alone(content):
+            content = f"({content})"
+        first, last = self._start(statement, anchor), self._end(statement, anchor)
+        emitter = self._emitter(statement, node)
+        whole = self.text[first:start] + content + self.text[end:last]
+        simple = isinstance(anchor, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.Expr | ast.Return)
+        if not simple or not statement.stands_alone(anchor):
+            return _Edit(start, end, content)
+        made = emitter.emit_source(_NEWLINE.sub("\n", whole))
+        if _keeps_its_lines(statement, by):
+            return _Edit(start, end, content)
+        before, behind = self._line_start(start), self._line_end(end)
+        length = len(self.text[before:start]) + len(content) + len(self.text[end:behind].partition("#")[0].rstrip())
+        fits = length <= max(self.line_length, behind - before)
+        if "#" in whole or (fits and "\n" not in whole and "\r" not in whole):
+            return _Edit(start, end, content)
+        line = self._line_start(first)
+        return _trimmed(self.text, line, last, emitter.render(made, self._indent(first)))
+
+    def _drop_method(self, action: DropMethod) -> _Edit:
+        """Take a method call away from what stands before it, with its line where it has one of its own."""
+        assert isinstance(action.call.func, ast.Attribute)
+        text, end = self.text, self._end(action.statement, action.call)
+        begin = self._end(action.statement, action.call.func.value)
+        name = self._end(action.statement, action.call.func) - len(_method(action.call))
+        dot = text.rindex(".", begin, name)
+        # A value's own parentheses are no part of its node: `(x + 1).contiguous()`.
+        begin += _without_comments(text[begin:dot]).rfind(")") + 1
+        if "#" not in text[begin:dot]:
+            return _Edit(begin, end, "")
+        if text[end : self._line_end(end)].strip():
+            return _Edit(dot, end + len(text[end:]) - len(text[end:].lstrip(" ")), "")
+        return _Edit(self._line_start(dot), self._after_line(end), "")
 
     def _without_parentheses(self, start: int, end: int) -> tuple[int, int]:
         """Take in parentheses that held an operator and would hold a call: `return (x * y)`."""
@@ -317,6 +400,30 @@ class _Renderer:
         at = self._line_end(max(end - 1, start))
         yield _Edit(at, at, f"\n{code}")
 
+    def _name_returned(self, action: NameReturned) -> Iterator[_Edit]:
+        statement, anchor = action.statement, action.anchor
+        start = self._start(statement, anchor)
+        yield _Edit(start, start + len("return"), f"{action.name} =")
+        emitter = self._emitter(statement, anchor)
+        indent = self._indent(start)
+        lines = [
+            *self._statements(emitter, action.put, indent),
+            emitter.render(emitter.emit_return(action.name), indent),
+        ]
+        self._done(emitter)
+        at = self._line_end(max(self._end(statement, anchor) - 1, start))
+        yield _Edit(at, at, "".join(f"\n{line}" for line in lines))
+
+    def _add_method(self, action: AddMethod) -> _Edit:
+        statement, anchor = action.statement, action.anchor
+        start = self._start(statement, anchor)
+        emitter = self._emitter(statement, anchor)
+        method = emitter.emit_fuse_method(list(action.method.pairs))
+        code = emitter.render(method, self._indent(start))
+        self._done(emitter)
+        at = self._line_end(max(self._end(statement, anchor) - 1, start))
+        return _Edit(at, at, f"\n\n{code}")
+
     def _set_arguments(self, action: SetArguments) -> Iterator[_Edit]:
         statement, call = action.statement, action.call
         emitter = self._emitter(statement, call)
@@ -406,7 +513,9 @@ class _Renderer:
         assigned = re.fullmatch(r"(\s*)self\.(\w+) = ", before)
         if assigned is not None and assigned.group(2) == action.node.id and not behind.strip():
             return _Edit(line, end, emitter.render(emitter.emit_init(action.node), assigned.group(1)))
-        return self._whole_literal(statement, action, emitter, argument)
+        return self._whole_literal(statement, action, emitter, argument) or self._whole_statement(
+            statement, action, emitter, argument
+        )
 
     def _whole_literal(
         self, statement: Statement, action: SetArguments, emitter: PythonSnippetEmitter, argument: str
@@ -435,6 +544,25 @@ class _Renderer:
         node = LogicalNode(attribute, kind, call_metadata(alone, alone.body[0].value))
         line = self._line_start(start)
         return _Edit(line, end, emitter.render(emitter.emit_init(node), self.text[line:start]))
+
+    def _whole_statement(
+        self, statement: Statement, action: SetArguments, emitter: PythonSnippetEmitter, argument: str
+    ) -> _Edit | None:
+        """A statement on one line, laid out anew from its value on around the call that grew."""
+        around = _simple_statement(statement, action.call)
+        value = getattr(around, "value", None)
+        if not isinstance(around, _WITH_A_VALUE) or not isinstance(value, ast.expr):
+            return None
+        start, end = self._start(statement, around), self._end(statement, around)
+        line, behind = self._line_start(start), self._line_end(end)
+        too_long = len(self.text[line:behind].partition("#")[0].rstrip()) > self.line_length
+        if too_long or self.lines.line_of(start) != self.lines.line_of(end) or not statement.stands_alone(around):
+            return None
+        grown = self._end(statement, action.call) - 1
+        text = f"{self.text[start:grown]}, {argument}{self.text[grown:end]}"
+        rendered = emitter.render(emitter.emit_source(text), self.text[line:start])
+        kept = self.text[line : self._start(statement, value)]
+        return _Edit(line + len(kept), end, rendered[len(kept) :]) if rendered.startswith(kept) else None
 
     def _narrower(self, emitter: PythonSnippetEmitter, by: int) -> PythonSnippetEmitter:
         return PythonSnippetEmitter(
@@ -468,9 +596,27 @@ class _Renderer:
         emitter = self._emitter(action.before, None)
         match action.function:
             case MergeHook() as hook:
-                node = emitter.emit_merge_hook(name, hook.merged, list(hook.parts), list(hook.parameters))
-            case FoldBiasHook():
-                node = emitter.emit_fold_bias_hook(name)
+                node = emitter.emit_merge_hook(
+                    name, hook.merged, hook.parts, hook.parameters, hook.dims, hook.unbiased
+                )
+            case ExpertsHook() as hook:
+                node = emitter.emit_experts_hook(name, hook.first, hook.second, hook.parts, hook.parameters)
+            case TransposeHook() as hook:
+                node = emitter.emit_transpose_hook(name, hook.table, hook.layer)
+            case CellHook() as hook:
+                node = emitter.emit_cell_hook(
+                    name, hook.cell, list(hook.parts), dict(hook.parameters), list(hook.order), hook.negated
+                )
+            case MergeListHook() as hook:
+                node = emitter.emit_merge_list_hook(name, hook.merged, hook.layers, list(hook.parameters))
+            case FoldBiasHook() as hook:
+                node = emitter.emit_fold_bias_hook(name, hook.norm)
+            case RenameHook() as hook:
+                node = emitter.emit_rename_hook(name, hook.nested, hook.renamed)
+            case DropBiasHook() as hook:
+                node = emitter.emit_drop_bias_hook(name, hook.norm)
+            case FoldBiasesHook():
+                node = emitter.emit_fold_biases_hook(name)
         code = emitter.render(node)
         self._done(emitter)
         return code
@@ -487,6 +633,87 @@ class _Renderer:
                 return name
             number += 1
             name = f"{wanted}_{number}"
+
+
+def _method(call: ast.Call) -> str:
+    """The name of the method that is called."""
+    assert isinstance(call.func, ast.Attribute)
+    return call.func.attr
+
+
+def _spliced(statement: Statement, within: Within) -> str:
+    """The source of an expression with others in the place of its parts."""
+    text = statement.source(within.node)
+    start = statement.span(within.node).start
+    places = sorted(within.parts, key=lambda part: statement.span(part[0]).start, reverse=True)
+    for part, by in places:
+        content = by if isinstance(by, str) else _spliced(statement, by)
+        span = statement.span(part)
+        before, behind = text[: span.start - start], text[span.end - start :]
+        if not isinstance(by, str) and _binds_tighter(statement, within.node, part):
+            enclosed = before.endswith("(") and behind.startswith(")")
+            if not _is_primary(content):
+                content = content if enclosed else f"({content})"
+            elif enclosed:
+                before, behind = before[:-1], behind[1:]
+        text = before + content + behind
+    return text
+
+
+def _keeps_its_lines(statement: Statement, within: Within) -> bool:
+    """Whether an expression over several lines only gets other operands, each on one line."""
+    if len(statement.source(within.node).splitlines()) < 2:
+        return False
+    return all(len((by if isinstance(by, str) else _spliced(statement, by)).splitlines()) < 2 for _, by in within.parts)
+
+
+def _binds_tighter(statement: Statement, around: ast.AST, part: ast.expr) -> bool:
+    """Whether an operator would fall apart in the place of `part`: before a dot or brackets, beside an operator."""
+    path = _path(statement, part)
+    parent = path[-2] if len(path) > 1 else around
+    if isinstance(parent, ast.Subscript):
+        return parent.value is part
+    if isinstance(parent, ast.Call):
+        return parent.func is part
+    return isinstance(
+        parent, ast.Attribute | ast.BinOp | ast.UnaryOp | ast.Compare | ast.BoolOp | ast.keyword | ast.Starred
+    )
+
+
+def _is_primary(source: str) -> bool:
+    """Whether source is a name, a call, a subscript or something in brackets of its own."""
+    stripped = source.strip()
+    try:
+        tree = ast.parse(f"({stripped}\n)", mode="eval").body
+    except SyntaxError:
+        return False
+    if isinstance(tree, ast.Name | ast.Call | ast.Subscript | ast.Attribute | ast.List | ast.Dict | ast.ListComp):
+        return True
+    return isinstance(tree, ast.Tuple) and stripped.startswith("(")
+
+
+def _stands_alone(source: str) -> bool:
+    """Whether an expression holds together by itself: one over several lines needs brackets around it."""
+    try:
+        ast.parse(source.strip(), mode="eval")
+    except SyntaxError:
+        return False
+    return True
+
+
+def _trimmed(text: str, start: int, end: int, content: str) -> _Edit:
+    """An edit without the whole lines that it has in common with what it replaces."""
+    old = text[start:end].splitlines(keepends=True)
+    new = content.splitlines(keepends=True)
+    while len(old) > 1 and len(new) > 1 and old[0].rstrip("\r\n") == new[0].rstrip("\r\n"):
+        start += len(old[0])
+        del old[0], new[0]
+    while len(old) > 1 and len(new) > 1 and old[-1] == new[-1]:
+        end -= len(old[-1])
+        del old[-1], new[-1]
+        end -= len(old[-1]) - len(old[-1].rstrip("\r\n"))
+        old[-1], new[-1] = old[-1].rstrip("\r\n"), new[-1].rstrip("\r\n")
+    return _Edit(start, end, "".join(new))
 
 
 def _present(call: ast.Call, argument: Argument) -> ast.expr | None:
