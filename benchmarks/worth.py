@@ -189,8 +189,10 @@ CASES = [
         "FUS702", "linear(x).mean(1), 196 tokens", "self.fc = nn.Linear(768, 768)",
         "B, T, C = x.shape\nreturn self.fc(x).mean(1)", normal(8, 196, 768),
     ),
-    Case("FUS703", "max_pool(relu(conv(x)))", "self.conv = nn.Conv2d(64, 64, 1)",
-         "return F.max_pool2d(F.relu(self.conv(x)), 2)", normal(8, 64, 56, 56)),
+    Case(
+        "FUS703", "conv, relu, max pool, conv", "self.a = nn.Conv2d(16, 16, 1)\nself.b = nn.Conv2d(16, 16, 1)",
+        "return self.b(F.max_pool2d(F.relu(self.a(x)), 2))", normal(8, 16, 112, 112),
+    ),
     Case(
         "FUS704", "1x1 conv, 256 to 64, of an upsampled image",
         'self.up = nn.Upsample(scale_factor=2, mode="bilinear")\nself.conv = nn.Conv2d(256, 64, 1)',

@@ -182,6 +182,25 @@ PLACES = [
         "self.block(self.relu(self.pool(self.conv(x))))",
     ),
     case(
+        "written to in every turn, made in every turn",
+        POOL,
+        "y = 0\nfor _ in range(2):\n    h = self.conv(x)\n    h += 1\n    y = y + self.pool(torch.tanh(h))\nreturn y",
+        "torch.tanh(self.pool(h))",
+    ),
+    case(
+        "what it is added to",
+        POOL,
+        "y = torch.zeros(2, 4, 3, 4)\ny += self.pool(torch.relu(self.conv(x)))\nreturn y",
+        "y += torch.relu(self.pool(self.conv(x)))",
+    ),
+    case(
+        "numbers that are counted",
+        f"{POOL}self.relu = nn.ReLU(inplace=True)",
+        "return self.pool(self.relu(self.conv(x)))",
+        "self.relu(self.pool(self.conv(x)))",
+        tail="def train(m, data):\n    total = 0.0\n    for x in data:\n        total += m(x).sum()\n    return total",
+    ),
+    case(
         "many blocks",
         "self.a = nn.Conv2d(3, 4, 3)\nself.b = nn.Conv2d(4, 4, 3)\nself.pool = nn.MaxPool2d(2)",
         "x = self.pool(F.relu(self.a(x)))\nx = self.pool(F.relu(self.b(x)))\nreturn x",
@@ -212,6 +231,21 @@ PLACES = [
 ]
 
 LITERALS = [
+    case(
+        "blocks of literals",
+        "self.a = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2))\n"
+        "self.b = nn.Sequential(nn.Conv2d(4, 2, 2), nn.BatchNorm2d(2), nn.ReLU(inplace=True))",
+        "return self.b(self.a(x))",
+        "nn.MaxPool2d(2), nn.ReLU(inplace=True))",
+    ),
+    case(
+        "a literal and a linear layer",
+        "self.a = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2))\n"
+        "self.fc = nn.Linear(48, 2)",
+        "x = self.a(x)\nx = x.view(x.size(0), -1)\nreturn self.fc(x)",
+        "nn.MaxPool2d(2), nn.ReLU(inplace=True))",
+        tail="def count(xs):\n    n = 0\n    for x in xs:\n        n += x.numel()\n    return n",
+    ),
     case(
         "a literal",
         "self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2))",
@@ -461,6 +495,163 @@ LITERAL_MISSES = [
     )
 ]
 
+KEPT_RESULT = [
+    miss(
+        f"its result: {id}",
+        f"{POOL}self.r = nn.ReLU(True)\nself.s = nn.Sequential(nn.ReLU(True), nn.Conv2d(4, 4, 1))\n"
+        "self.d = nn.Sequential(nn.Dropout(0.0), nn.ReLU(True))\nself.l = nn.ModuleList([nn.ReLU(True)])\n"
+        "self.made = make()\nself.inner = nn.Sequential(nn.Sequential(nn.ReLU(True)), nn.Conv2d(4, 4, 1))",
+        f"y = self.pool({act}(self.conv(x)))\n{behind}\nreturn y",
+        "in place behind",
+        tail="def make():\n    return nn.Sequential(nn.ReLU(True))",
+    )
+    for act in ("F.relu", "torch.sigmoid", "torch.tanh")
+    for id, behind in (
+        ("a number added", "y += 1"),
+        ("a skip added", "y += x[:, :1, :3, :4]"),
+        ("elements", "y[:, 0] = 0"),
+        ("a view of it", "z = y.view(-1)\nz += 1"),
+        ("a dropout", "y = F.dropout(y, 0.1, inplace=True)"),
+        ("by position", "y = F.relu(y, True)"),
+        ("a layer", "y = self.r(y)"),
+        ("a layer in a row", "y = self.s(y)"),
+        ("behind a dropout", "y = self.d(y)"),
+        ("one in another", "y = self.inner(y)"),
+        ("a layer of a list", "y = self.l[0](y)"),
+        ("a loop over a list", "for f in self.l:\n    y = f(y)"),
+        ("a layer that is made", "y = self.made(y)"),
+        ("out of a list", "kept = []\nkept.append(y)\nkept[0] += 1"),
+    )
+    if act == "F.relu" or id in ("a number added", "a layer in a row")
+] + [
+    miss(
+        f"its result: {id}",
+        POOL,
+        f"y = self.pool(torch.relu(self.conv(x)))\n{forward}",
+        reason,
+        **around,
+    )
+    for id, forward, reason, around in (
+        ("in a comprehension", "return [t.add_(1) for t in (y,)][0]", "in place behind", {}),
+        ("an alias", "g = torch.relu_\nreturn g(y)", "in place behind", {}),
+        ("a list of functions", "fs = [torch.sigmoid_]\nreturn fs[0](y)", "in place behind", {}),
+        ("a helper", "return bump(y)", "in place behind", {"tail": "def bump(x):\n    x += 1\n    return x"}),
+        ("elements by a helper", "bump(y)\nreturn y", "in place behind", {"tail": "def bump(t):\n    t[:, 0] = 0"}),
+        (
+            "a block of the file",
+            "return self.block(y)",
+            "in place behind",
+            {"tail": "class Block(nn.Module):\n    def forward(self, t):\n        t.mul_(2)\n        return t"},
+        ),
+        (
+            "whoever gets it",
+            "return y",
+            "handed on",
+            {
+                "tail": "class N(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+                "        self.m = M()\n\n    def forward(self, x):\n        x = self.m(x)\n        x += 1\n"
+                "        return x"
+            },
+        ),
+        (
+            "a subclass",
+            "return y",
+            "handed on",
+            {"tail": "class N(M):\n    def forward(self, x):\n        return super().forward(x).mul_(2)"},
+        ),
+    )
+]
+
+KEPT_RESULT.append(
+    miss(
+        "its result: out of a list that is filled",
+        POOL,
+        "ys = []\nfor _ in range(2):\n    ys.append(self.pool(torch.relu(self.conv(x))))\nfor y in ys:\n    y += 1\n"
+        "return ys[0] + ys[1]",
+        "in place behind",
+    )
+)
+
+KEPT_INPUT = [
+    miss(
+        f"its input: {id}",
+        f"{POOL}self.r = nn.ReLU(True)\nself.s = nn.Sequential(nn.ReLU(True))",
+        f"{forward}",
+        "in place behind",
+    )
+    for id, forward in (
+        ("by a method", "x = x * 1\ny = self.pool(F.relu(x))\nx.mul_(2)\nreturn y, x"),
+        ("the caller's", "y = self.pool(F.relu(x))\nx += 1\nreturn y, x"),
+        ("a view of it", "x = x * 1\nz = x[:, 1:]\ny = self.pool(F.relu(x))\nz += 1\nreturn y, x"),
+        ("by a layer", "x = x * 1\ny = self.pool(F.relu(x))\nx = self.r(x)\nreturn y, x"),
+        ("by a row of layers", "x = x * 1\ny = self.pool(F.relu(x))\nx = self.s(x)\nreturn y, x"),
+        ("in between", "x = x * 1\nh = F.relu(x)\nx += 1\ny = self.pool(h)\nreturn y, x"),
+        (
+            "in the next turn",
+            "x = x * 1\ny = 0\nfor _ in range(2):\n    x *= 2\n    y = y + self.pool(F.relu(x))\nreturn y, x",
+        ),
+    )
+]
+
+NET = "self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.MaxPool2d(2))\n"
+FIRST = "self.net = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2))\n"
+VGG = "self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(True), nn.MaxPool2d(2))\n"
+
+KEPT_OF_LITERALS = [
+    miss(f"a literal: {id}", init, forward, reason, **around)
+    for id, init, forward, reason, around in (
+        ("its result clamped", NET, "x = self.net(x)\nx.clamp_(-1, 1)\nreturn x", "in place behind", {}),
+        ("its result added to", VGG, "y = self.net(x)\ny += 1\nreturn y", "in place behind", {}),
+        ("a layer behind", f"{NET}self.r = nn.ReLU(True)", "return self.r(self.net(x))", "in place behind", {}),
+        (
+            "a layer behind an act in place",
+            f"{VGG}self.r = nn.ReLU(True)",
+            "return self.r(self.net(x))",
+            "in place",
+            {},
+        ),
+        (
+            "one behind it in another",
+            f"self.n = nn.Sequential({NET[11:-1]}, nn.ReLU(True))",
+            "return self.n(x)",
+            "in place",
+            {},
+        ),
+        (
+            "in a loop with others",
+            f"{NET}self.r = nn.ReLU(True)",
+            "for f in (self.net, self.r):\n    x = f(x)\nreturn x",
+            "in place behind",
+            {},
+        ),
+        (
+            "its caller's caller",
+            NET,
+            "return self.net(x)",
+            "handed on",
+            {"tail": "def f(m: M, x):\n    y = m(x)\n    y += 1\n    return y"},
+        ),
+        ("its input added to", FIRST, "x = x * 1\ny = self.net(x)\nx += 1\nreturn y, x", "in place behind", {}),
+        ("its caller's input", FIRST, "y = self.net(x)\nx.mul_(2)\nreturn y, x", "in place behind", {}),
+        (
+            "an adaptive pool's input",
+            "self.net = nn.Sequential(nn.Tanh(), nn.AdaptiveMaxPool2d(1))",
+            "y = self.net(x)\nx += 1\nreturn y, x",
+            "in place behind",
+            {},
+        ),
+    )
+] + [
+    Miss(
+        "a literal: a class of its own",
+        "import torch\nfrom torch import nn\n\n\nclass B(nn.Sequential):\n    def __init__(self):\n"
+        "        super().__init__(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.MaxPool2d(2))\n\n\nclass M(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.b = B()\n\n    def forward(self, x):\n"
+        "        x = self.b(x)\n        x += 1\n        return x\n",
+        "in place behind",
+    ),
+]
+
 REFERENCES = [
     Miss(
         "a test",
@@ -481,6 +672,7 @@ REFERENCES = [
 ]
 
 MISSES = FORMULAS + OTHER_POOLS + USES + LAYERS_TOUCHED + LITERAL_MISSES + REFERENCES
+MISSES += KEPT_RESULT + KEPT_INPUT + KEPT_OF_LITERALS
 
 
 @pytest.mark.parametrize("miss", MISSES, ids=lambda miss: miss.id)

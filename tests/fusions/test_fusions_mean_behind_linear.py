@@ -77,7 +77,9 @@ CASES = (
             f"{SHAPE}return F.linear(x, self.w).mean(1)",
             "F.linear(x.mean(1), self.w)",
         ),
-        case("the weight of a layer", FC, "return F.linear(x, self.fc.weight).mean(-2)", "F.linear(x.mean(-2), self.fc"),
+        case(
+            "the weight of a layer", FC, "return F.linear(x, self.fc.weight).mean(-2)", "F.linear(x.mean(-2), self.fc"
+        ),
         case(
             "shown by the next layer",
             f"{FC}self.head = nn.Linear(8, 2)",
@@ -168,7 +170,9 @@ MISSES = [
 @pytest.mark.parametrize(("forward", "reason"), MISSES)
 def test_left_alone(forward: str, reason: str) -> None:
     text = module(
-        f"{FC}self.norm = nn.LayerNorm(6)\nself.drop = nn.Dropout()\nself.one = nn.Linear(6, 1)", forward, arguments="self, x, d, w, mask"
+        f"{FC}self.norm = nn.LayerNorm(6)\nself.drop = nn.Dropout()\nself.one = nn.Linear(6, 1)",
+        forward,
+        arguments="self, x, d, w, mask",
     )
     reasons = refused(text, CODE)
     if reason:

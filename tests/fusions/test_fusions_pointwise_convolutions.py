@@ -227,6 +227,20 @@ UP_MISSES = (
             "x = x + 1\ny = self.conv(F.interpolate(x, scale_factor=2))\nx += 1\nreturn y + x.mean()",
             "in place behind",
         ),
+        *(
+            (f"{CONV}self.up = nn.Upsample(scale_factor=2)\nself.act = {act}", forward, "in place behind")
+            for act, forward in (
+                ("nn.ReLU()", "x = x * 1\nh = self.up(x)\nx += 1\nh = self.conv(h)\nreturn h, x"),
+                ("nn.ReLU()", "x = x * 1\ny = self.conv(self.up(x))\nx.mul_(2)\nreturn y, x"),
+                ("nn.ReLU()", "x = x * 1\nz = x[:, :, 1:]\ny = self.conv(self.up(x))\nz += 1\nreturn y, x"),
+                ("nn.ReLU(True)", "x = x * 1\ny = self.conv(self.up(x))\nx = self.act(x)\nreturn y, x"),
+                ("nn.Sequential(nn.ReLU(True))", "x = x * 1\ny = self.conv(self.up(x))\nreturn y, self.act(x)"),
+                (
+                    "nn.ReLU()",
+                    "x = x * 1\ny = 0\nfor _ in range(2):\n    x *= 2\n    y = y + self.conv(self.up(x))\nreturn y, x",
+                ),
+            )
+        ),
         (CONV, "u = F.interpolate(x, scale_factor=2)\nh = u.size(2)\nreturn self.conv(u) * h", "used again"),
         (CONV, "u = F.interpolate(x, scale_factor=2)\nu += 1\nreturn self.conv(u)", ""),
         (
@@ -295,3 +309,10 @@ def test_left_alone(code: str, init: str, forward: str, reason: str) -> None:
     reasons = refused(module(init, forward), code)
     if reason:
         assert any(reason in one for one in reasons), reasons
+
+
+def test_a_literal_whose_input_is_written_to_behind_it() -> None:
+    literal = 'self.n = nn.Sequential(OrderedDict([("u", nn.Upsample(scale_factor=2)), ("c", nn.Conv2d(4, 3, 1))]))'
+    forward = "x = x * 1\ny = self.n(x)\nx += 1\nreturn y, x"
+    (reason,) = refused(module(literal, forward, head="from collections import OrderedDict"), UP)
+    assert "in place behind" in reason

@@ -149,7 +149,9 @@ RANKS = (
         ),
         case("not shown", FC, "return self.fc(x)[:, -1]", "return self.fc(x[:, -1])", safety=Safety.NUMERICS),
         case("not shown, first", FC, "return self.fc(x)[:, 0]", "return self.fc(x[:, 0])", safety=Safety.NUMERICS),
-        case("not shown, from the second on", FC, "return self.fc(x)[:, 1:]", "self.fc(x[:, 1:])", safety=Safety.NUMERICS),
+        case(
+            "not shown, from the second on", FC, "return self.fc(x)[:, 1:]", "self.fc(x[:, 1:])", safety=Safety.NUMERICS
+        ),
         case(
             "a weight that may have one dimension",
             "self.w = nn.Parameter(torch.randn(3, 16))",
@@ -372,7 +374,9 @@ def test_the_title_says_what_is_assumed() -> None:
     )
 
 
-@pytest.mark.parametrize("forward", ["return h[:, 0, :], h", "return h.sum() + h[:, 0, :]", "del h[0]\nreturn h[:, 0, :]"])
+@pytest.mark.parametrize(
+    "forward", ["return h[:, 0, :], h", "return h.sum() + h[:, 0, :]", "del h[0]\nreturn h[:, 0, :]"]
+)
 def test_that_the_whole_output_is_used_is_no_news(forward: str) -> None:
     assert refused(module(FC, f"h = self.fc(x)\n{forward}"), CODE) == []
 
@@ -453,7 +457,11 @@ IMPROBABLE = [
         ("the third index of a tail", FC, "self.fc(x)[:, :, 1:]"),
         ("a value head", "self.fc = nn.Linear(16, 1)", "self.fc(x)[:, 0]"),
         ("a reward head", "self.fc = nn.Linear(16, 1)", "self.fc(x)[:, -1]"),
-        ("a value head in a row", "self.fc = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 1))", "self.fc(x)[:, 0]"),
+        (
+            "a value head in a row",
+            "self.fc = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 1))",
+            "self.fc(x)[:, 0]",
+        ),
         ("the last of five", FC, "self.fc(x)[:, 4]"),
         ("the second of five", FC, "self.fc(x)[:, 1]"),
         ("the first three of five", FC, "self.fc(x)[:, :3]"),
@@ -549,7 +557,11 @@ USES = [
         ),
         ("the mask changed", "m = x.sum(-1) > 0\nh = self.fc(x)\nm[0] = True\nreturn h[m]", "may be changed between"),
         ("a copy written to", "m = x.sum(-1) > 0\ny = torch.sigmoid(x)[m]\ny.mul_(2)\nreturn y", "in place behind"),
-        ("a selected copy written to", "y = torch.index_select(F.relu(x), 1, torch.arange(2))\ny += 1\nreturn y", "in place behind"),
+        (
+            "a selected copy written to",
+            "y = torch.index_select(F.relu(x), 1, torch.arange(2))\ny += 1\nreturn y",
+            "in place behind",
+        ),
         ("leaves between", "h = self.fc(x)\nif self.training:\n    return x\nreturn h[:, 0, :]", "may leave"),
         ("a generator", "h = self.fc(x)\nyield x\nyield h[:, 0, :]", "before the second"),
         (

@@ -149,6 +149,8 @@ def test_uses(uses: list[Consumption], body: str) -> None:
         (True, "z, w = x.chunk(2)\nw.add_(1)"),
         (True, "z = (x, y)\nz[0].add_(1)"),
         (True, "z = {'x': x}\nz['x'].add_(1)"),
+        (True, "z = []\nz.append(x)\nz[0].add_(1)"),
+        (True, "z = []\nfor _ in g:\n    z.append(x)\nfor w in z:\n    w += 1"),
         (True, "for z in x:\n    z.add_(1)"),
         (True, "for n, z in enumerate(x):\n    z.add_(1)"),
         (True, "z = x if g else y\nz.add_(1)"),

@@ -21,7 +21,8 @@ is the same gradient, or one that differs by the rounding that made them equal.
   hold nothing but padding;
 - the activation's result is used elsewhere too, or is written to in between;
 - the activation works in place on memory that somebody else may hold;
-- what comes behind writes in place to the result, or to what the pool is given, which autograd then has to keep;
+- what comes behind writes in place to the result, or to what the pool is given, which autograd then has to keep, or
+  may do so: the result leaves the function in a file whose other functions work in place on what they get;
 - a layer of the two is hooked, replaced or handed on;
 - the pool is another one: an average does not keep the order of anything.
 

@@ -32,6 +32,7 @@ from fuselight.fusions.steps import (
     Pair,
     elements,
     handed_past,
+    in_one_line,
     integer,
     is_method,
     layer_dropped,
@@ -157,8 +158,7 @@ def f(x):
 
 def _plan(pair: Pair, dims: str, dropped: tuple[Action, ...]) -> tuple[Action, ...]:
     actions, text = handed_past(pair)
-    receiver = text if "#" in text else " ".join(text.split())
-    mean = OnValue(receiver, (Method("mean", {"arg_0": dims}),))
+    mean = OnValue(in_one_line(text), (Method("mean", {"arg_0": dims}),))
     return (*actions, ReplaceExpression(pair.scope.statement, pair.second.node, mean), *dropped)
 
 

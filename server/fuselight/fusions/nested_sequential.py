@@ -17,7 +17,9 @@ order and the random numbers that initialise them stay the same. Other files tha
 ## Refused when
 - the outer one is indexed, sliced, iterated, measured by `len`, hooked or named in a string;
 - the file asks whether a module is a `nn.Sequential`, or walks over the names of parameters or modules;
-- names change, and the outer one is not assigned to an attribute in `__init__`;
+- names change, and the outer one is not assigned to an attribute in `__init__`, or that attribute is assigned to
+  elsewhere too, in a subclass above all;
+- modules are picked or counted by their position in `.modules()`;
 - names change, and nothing would tell an old checkpoint from a new one: no layer of the inner one has parameters;
 - comments stand inside the inner one: they tell its parts apart;
 - an inner one has names of its own, `*` arguments or no elements (it stays as it is).
@@ -238,7 +240,8 @@ class M(nn.Module):
             _commented(statement, nested)
             or seen_between(module, literal)
             or _asked_for(module, literal)
-            or (_names_change(literal, flat) if moved else None)
+            or _picked_by_position(module)
+            or (_names_change(literal, flat) or _assigned_elsewhere(module, literal) if moved else None)
         )
         if refusal is not None:
             return Match(type(self), literal.scope.name, place, message, others=others, refused=refusal)
@@ -364,6 +367,37 @@ def _asked_for(module: Module, literal: Literal) -> Refusal | None:
     for node in ast.walk(literal.owner.node) if literal.owner is not None and name is not None else ():
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(f"{name}."):
             return Refusal(f"the string {node.value[:60]!r} names a part of `{name}`")
+    return None
+
+
+def _picked_by_position(module: Module) -> Refusal | None:
+    """Whether `.modules()` is anything but looped over: there is one module less in it."""
+    for called in module.mentions.calls_of("modules"):
+        walked: set[ast.AST] = set()
+        for node in ast.walk(ast.Module(called.statement.body, [])):
+            if isinstance(node, ast.For):
+                walked.add(node.iter)
+            elif isinstance(node, ast.comprehension) and node.ifs:
+                walked.add(node.iter)
+        if called.node not in walked:
+            at = Place(called.statement, called.node)
+            return Refusal("modules may be picked or counted by their position, which changes", at)
+    return None
+
+
+def _assigned_elsewhere(module: Module, literal: Literal) -> Refusal | None:
+    """Whether something else may be assigned to the attribute: the load hook would rename its entries too."""
+    owner, attribute, anchor = literal.owner, literal.seat.attribute, literal.seat.anchor
+    if owner is None or attribute is None:
+        return None
+    targets = {one for one in ast.walk(anchor) if isinstance(one, ast.Attribute)}
+    family = {member.node for member in owner.family}
+    for mention in module.mentions.of_attribute(attribute):
+        if isinstance(mention.node.ctx, ast.Load) or mention.node in targets:
+            continue
+        if mention.owner in family or (mention.owner is None and not provenance.is_other_object(module, mention)):
+            at = Place(mention.statement, mention.node)
+            return Refusal(f"the names of its parameters change, and `{attribute}` is assigned to elsewhere too", at)
     return None
 
 

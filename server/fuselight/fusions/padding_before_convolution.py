@@ -19,6 +19,7 @@ the keys behind it stay.
 - the convolution reflects (replicates, wraps around) and pads by itself already, or its own padding is an expression
   or `"same"`;
 - the padded tensor is used elsewhere, or its size is asked for;
+- what is padded with zeros may be written to in place behind the convolution, which keeps it in place of the copy;
 - the convolution is called elsewhere too (a pad layer may be: then it stays), either of the two is replaced, hooked or
   named in a string, or the file reads the padding of layers;
 - the layer behind it is a transposed convolution, whose `padding=` takes away.
@@ -47,6 +48,7 @@ from fuselight.fusions.paddings import (
 from fuselight.fusions.plan import Action, Argument, Place
 from fuselight.fusions.steps import (
     Pair,
+    input_written,
     layer_dropped,
     layer_is_known,
     pairs,
@@ -256,7 +258,8 @@ def _changes(module: Module, pair: Pair, padding: Padding, dimensions: int) -> d
         return Refusal("the convolution pads with zeros alone", at)
     if any(own) and (not zeros or padding.numbers is None):
         return Refusal("the convolution pads by itself already, and the two cannot be added up", at)
-    refusal = amounts_hold(pair, padding)
+    # Zeros: the convolution comes to keep its input itself. The other modes pad by a copy all the same.
+    refusal = amounts_hold(pair, padding) or (input_written(module, pair) if zeros else None)
     if refusal is not None:
         return refusal
     amounts = padding.amounts

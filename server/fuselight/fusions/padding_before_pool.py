@@ -20,6 +20,7 @@ the ReLU's zeros and not into the padding, and the ReLU stops it.
 - a pool rounds its output's size up (`ceil_mode=True`), or yields indices;
 - zeros are padded before a max pool whose input may be negative;
 - the padded tensor is used elsewhere, or its size is asked for;
+- what is padded may be written to in place behind the pool, which keeps it in place of the copy;
 - the pool is called elsewhere too, either layer is replaced, hooked or named in a string, or the file reads the
   padding of layers.
 
@@ -39,6 +40,7 @@ from fuselight.fusions.plan import Action, Argument, Place
 from fuselight.fusions.steps import (
     Pair,
     elements,
+    input_written,
     integer,
     is_false,
     layer_dropped,
@@ -244,7 +246,8 @@ def _padded(module: Module, pair: Pair, padding: Padding, dimensions: int) -> st
     total = [one + other for one, other in zip(own, numbers, strict=True)]
     if any(one > size // 2 for one, size in zip(total, window, strict=True)):
         return Refusal("more is padded than half its window, which the pool does not take", at)
-    return written(tuple(str(one) for one in total))
+    # The pool comes to keep its input itself in place of the padded copy.
+    return input_written(module, pair) or written(tuple(str(one) for one in total))
 
 
 def _window(node: ast.expr | None, dimensions: int) -> list[int] | None:

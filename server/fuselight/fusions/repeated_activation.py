@@ -14,6 +14,8 @@ Not measured yet: TODO(measure)
 
 ## Refused when
 - the first result is used elsewhere too, or one of the two writes in place where the other does not;
+- what autograd keeps afterwards, and did not before, may be written to in place behind the two: the result of a ReLU
+  before an absolute value, the input of one before a ReLU6;
 - a layer that would go is replaced, hooked or named in a string (of one that is called elsewhere only the call goes);
 - the two are computed in different branches or loops.
 
@@ -32,6 +34,7 @@ from fuselight.fusions.plan import Action, Place
 from fuselight.fusions.steps import (
     Pair,
     Step,
+    input_written,
     integer,
     layer_dropped,
     layer_is_known,
@@ -40,6 +43,7 @@ from fuselight.fusions.steps import (
     without_first,
     without_second,
 )
+from fuselight.fusions.writes import result_written
 from fuselight.graph.effects import asks_in_place, writes_by_position
 from fuselight.graph.module import Module, Scope
 
@@ -204,7 +208,14 @@ def _refusal(module: Module, pair: Pair, gone: Step, kept: Step) -> Refusal | No
     if (one and not other) or (other and not one and gone is pair.first):
         return Refusal("one of the two works in place, the other does not", at)
     if kept.layer is not None and gone.layer is not kept.layer:
-        return layer_is_known(module, pair, kept, None)
+        refusal = layer_is_known(module, pair, kept, None)
+        if refusal is not None:
+            return refusal
+    if gone is pair.first:
+        return input_written(module, pair)  # it kept its own result, the second keeps its input
+    value = pair.second.value
+    if pair.first.kind == "relu" and pair.second.kind != "relu" and value is not None and pair.graph is not None:
+        return result_written(module, pair.scope, pair.graph, value)  # which the first one keeps
     return None
 
 

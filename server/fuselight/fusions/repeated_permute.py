@@ -15,7 +15,8 @@ the tensor itself and not a view of it.
   other), or the second is for a matrix product: keys that are transposed;
 - a dimension is not literal, or counted from the end where the number of dimensions is not known;
 - the two undo each other, and the result is written to in place, or the file does something with tensor objects
-  themselves (`retain_grad`, `register_hook`, `is`, `unsqueeze_`), or they start from an attribute, maybe a parameter;
+  themselves (`retain_grad`, `register_hook`, `y is x`, `unsqueeze_`), or they start from an attribute, which may be a
+  parameter;
 - the two do not undo each other, and it may be an array of another library;
 - the function is a test, or a custom autograd function.
 
@@ -31,12 +32,12 @@ from functools import partial
 from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion
 from fuselight.fusions.model import Safety
 from fuselight.fusions.plan import Action, Method, OnValue, Place, ReplaceExpression, ReplaceStatements, Within
-from fuselight.fusions.rows import Row, is_a_check, is_tensor, needs_its_own_object
 from fuselight.fusions.steps import (
     Pair,
     Step,
     elements,
     handed_past,
+    in_one_line,
     integer,
     is_method,
     of_numpy,
@@ -44,6 +45,7 @@ from fuselight.fusions.steps import (
     pairs,
     source_of,
 )
+from fuselight.fusions.tensor_objects import is_a_check, is_tensor, needs_its_own_object
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.ranks import rank_of
 
@@ -132,9 +134,8 @@ def f(x):
             first, second = pair.places
             message = "two permutations undo each other" if undone else "two permutations are one"
             refusal = pair.refusal or is_a_check(scope)
-            if refusal is None and pair.graph is not None:
-                row = Row((pair,), scope, pair.graph)
-                refusal = _written(pair) or needs_its_own_object(module, row) if undone else _of_torch(row, order)
+            if refusal is None:
+                refusal = _written(pair) or needs_its_own_object(module, pair) if undone else _of_torch(pair, order)
             if refusal is not None:
                 yield Match(type(self), scope.name, second, message, others=(first,), refused=refusal)
                 continue
@@ -155,8 +156,7 @@ def _plan(pair: Pair, method: Method | None) -> tuple[Action, ...]:
     assert value is not None
     actions, text = handed_past(pair)
     if method is not None:
-        receiver = text if "#" in text else " ".join(text.split())
-        return (*actions, ReplaceExpression(statement, node, OnValue(receiver, (method,))))
+            return (*actions, ReplaceExpression(statement, node, OnValue(in_one_line(text), (method,))))
     inner = operand(pair.first)
     assert inner is not None
     nested = operand(pair.second) is pair.first.node
@@ -204,13 +204,14 @@ def _is_one_thought(pair: Pair) -> bool:
     return same and (len(names) == 2 or (isinstance(inner, ast.Name) and inner.id == names[0]))
 
 
-def _of_torch(row: Row, order: list[int]) -> Refusal | None:
+def _of_torch(pair: Pair, order: list[int]) -> Refusal | None:
     """Only a tensor has `permute`; an array has `swapaxes` too, and a `transpose` of two only where it is a matrix."""
-    funcs = [step.node.func for step in row.steps if isinstance(step.node, ast.Call)]
+    funcs = [step.node.func for step in (pair.first, pair.second) if isinstance(step.node, ast.Call)]
     transposes = any(isinstance(func, ast.Attribute) and func.attr == "transpose" for func in funcs)
-    if is_tensor(row) or (transposes and len(order) > 2):
+    if is_tensor(pair) or (transposes and len(order) > 2):
         return None
-    return Refusal("the source does not show that it is a tensor of torch", Place(row.scope.statement, row.last.node))
+    at = Place(pair.scope.statement, pair.second.node)
+    return Refusal("the source does not show that it is a tensor of torch", at)
 
 
 def _written(pair: Pair) -> Refusal | None:
@@ -218,8 +219,10 @@ def _written(pair: Pair) -> Refusal | None:
     value = pair.second.value
     assert value is not None
     assert pair.graph is not None
+    # An attribute, `.mT`, has no memory of its own: what it was read from is written to, whoever does it.
+    roots = value.roots if value.order not in value.roots else frozenset({value.order})
     for write in pair.graph.writes:
-        if write.sure and write.order > value.order and value.order in write.roots:
+        if write.sure and write.order > value.order and write.hits(roots):
             at = write.node if isinstance(write.node, ast.expr | ast.stmt) else pair.second.node
             return Refusal("the result is written to in place", Place(pair.scope.statement, at))
     return None

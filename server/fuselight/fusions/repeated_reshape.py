@@ -9,14 +9,17 @@ Nothing but a line, and a view that autograd keeps. `.reshape` makes no copy whe
 
 ## Fix safety
 `exact`. `.reshape` may yield a view where `.contiguous()` made a copy; an edit is offered only where nobody in the file
-writes to the result, or views it in a way that needs contiguous memory.
+writes to the result or to what it may be a view of, or views it in a way that needs contiguous memory.
 
 ## Refused when
 - the first result is used elsewhere too, or more of its sizes are asked for than the next step keeps;
 - the last shape rests on the one before it: `flatten(2)`, or `flatten(1)` where the first size is not known to stay;
 - a shape is in a variable, so that it may be a dtype (`x.view(torch.int32)`);
 - the result is written to in place, viewed flat, asked for its strides or handed to a function of another file, where a
-  copy becomes a view.
+  copy becomes a view;
+- what it may be a view of is written to in place behind it;
+- a copy becomes a view that leaves the function, and the file works in place (`inplace=True`), or the function keeps or
+  returns what it is a view of too.
 
 Source: `torch.Tensor.view`, `torch.Tensor.reshape`, `torch.Tensor.contiguous`, torch 2.13.
 """
@@ -34,6 +37,7 @@ from fuselight.fusions.steps import (
     Pair,
     Step,
     elements,
+    input_written,
     integer,
     is_method,
     layer_dropped,
@@ -45,9 +49,10 @@ from fuselight.fusions.steps import (
     without_second,
 )
 from fuselight.fusions.views import Lies, needs_contiguous
+from fuselight.fusions.writes import leaves, result_written, works_in_place
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.ranks import rank_of
-from fuselight.graph.values import Consumption, Value
+from fuselight.graph.values import ANYTHING, EXTERNAL, Consumption, Graph, Value
 from fuselight.source.names import dotted
 
 _CONTIGUOUS = "method contiguous"
@@ -330,7 +335,44 @@ def _layout(module: Module, pair: Pair, way: str) -> Refusal | None:
     if way == "first" and pair.first.kind == _VIEW:
         return None
     refusal = needs_contiguous(module, pair.scope, pair.graph, value, None, Lies.ANYHOW, "reshape")
-    return refusal or _handed_on(module, pair, value)
+    return refusal or _handed_on(module, pair, value) or _shared(module, pair, value)
+
+
+def _shared(module: Module, pair: Pair, value: Value) -> Refusal | None:
+    """Who may write to the memory that the result now shares with what the first step works on."""
+    source, graph = source_of(pair.first), pair.graph
+    assert source is not None
+    assert graph is not None
+    refusal = input_written(module, pair) or result_written(module, pair.scope, graph, value)
+    if refusal is not None or not leaves(module, value):
+        return refusal
+    at = Place(pair.scope.statement, pair.second.node)
+    if works_in_place(module):
+        return Refusal("a copy would become a view that leaves the function, in a file that works in place", at)
+    if _is_kept(pair, graph, source):
+        return Refusal("a copy would become a view of what is kept elsewhere too", at)
+    return None
+
+
+def _is_kept(pair: Pair, graph: Graph, source: Value) -> bool:
+    """Whether what the first step works on leaves the function other than through it."""
+    assert pair.first.value is not None
+    memory, through = source.roots - {EXTERNAL, ANYTHING}, pair.first.value.order
+    if any(root < 0 for root in memory) or source.kind == "global":
+        return True  # an attribute
+    held = [one for one in graph.values if one.roots & memory and through not in one.roots]
+    seen: set[int] = set()
+    while held:
+        one = held.pop()
+        if one.order in seen:
+            continue
+        seen.add(one.order)
+        for use in one.uses:
+            if use.how in (Consumption.RETURNED, Consumption.STORED, Consumption.CAPTURED):
+                return True
+            if use.by is not None and use.by.kind in ("container", "starred", "joined", "opaque"):
+                held.append(use.by)
+    return False
 
 
 def _handed_on(module: Module, pair: Pair, value: Value) -> Refusal | None:

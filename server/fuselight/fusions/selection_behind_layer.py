@@ -97,6 +97,7 @@ _KINDS = _FUNCTIONS | _CASTS
 _SELECTORS = frozenset(
     {"method select", "torch.select", "method narrow", "torch.narrow", "method index_select", "torch.index_select"}
 )
+_SELECTING = frozenset({"select", "narrow", "index_select"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,6 +413,8 @@ class M(nn.Module):
         words = scope.words
         layers = scope.owner.layers.values() if scope.owner is not None else ()
         if _WORDS.isdisjoint(words) and not any(layer.kind in _LAYERS and layer.attribute in words for layer in layers):
+            return
+        if "[" not in scope.statement.lines_of(scope.function) and _SELECTING.isdisjoint(words):
             return
         if reads_as_reference(scope):
             return

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from fuselight.fusions import provenance
 from fuselight.fusions.base import Refusal
+from fuselight.fusions.exchange import Seated, kept_in_literal
 from fuselight.fusions.literals import Element, Literal, literals, seen_between
 from fuselight.fusions.plan import (
     Action,
@@ -28,11 +29,12 @@ from fuselight.fusions.plan import (
     Within,
 )
 from fuselight.fusions.sequence import call_metadata
+from fuselight.fusions.writes import source_written_behind, written_by_callers
 from fuselight.graph.classes import Layer, resolve
 from fuselight.graph.effects import made_in_place
 from fuselight.graph.kinds import kind_of_layer
 from fuselight.graph.module import Module, Scope
-from fuselight.graph.values import Consumption, Graph, Value
+from fuselight.graph.values import EXTERNAL, Consumption, Graph, Value
 from fuselight.source.statements import Statement
 from fuselight_emitter.ir import LogicalNode
 
@@ -331,6 +333,24 @@ def _not_a_row(scope: Scope, graph: Graph, first: Step, second: Step, sizes: boo
     return None
 
 
+def input_written(module: Module, pair: Pair) -> Refusal | None:
+    """Why what the first step works on, and autograd keeps for the second from now on, may be written to behind it."""
+    if pair.literal is not None:
+        one, other, elements = pair.first.element, pair.second.element, pair.literal.elements
+        assert one is not None
+        assert other is not None
+        at = elements.index(one)
+        before = elements[at - 1] if at else None
+        return kept_in_literal(module, Seated(pair.literal, before, one, other, elements[at + 2 :]), result=False)
+    source, site = source_of(pair.first), pair.second.value
+    if source is None or site is None or pair.graph is None:
+        return Refusal("what it works on is not known", Place(pair.scope.statement, pair.first.node))
+    refusal = source_written_behind(module, pair.scope, pair.graph, source, site)
+    if refusal is None and EXTERNAL in source.roots:
+        refusal = written_by_callers(module, pair.scope.function)
+    return refusal
+
+
 def _inside(around: ast.AST, node: ast.AST | None) -> bool:
     return any(inner is node for inner in ast.walk(around))
 
@@ -380,8 +400,24 @@ def _dropped(step: Step) -> Action:
         return DropMethod(statement, node)
     text = statement.source(inner)
     if "#" in statement.source(node):
-        return ReplaceExpression(statement, node, text if isinstance(inner, _ATOMS) else f"({text})")
+        alone = isinstance(inner, _ATOMS) or _is_apart(statement, node)
+        return ReplaceExpression(statement, node, text if alone else f"({text})")
     return ReplaceExpression(statement, node, Within(inner))
+
+
+def _is_apart(statement: Statement, node: ast.expr) -> bool:
+    """Whether an operator may stand in the place of an expression without brackets of its own."""
+    for around in ast.walk(ast.Module(statement.body, [])):
+        if any(one is node for one in ast.iter_child_nodes(around)):
+            return isinstance(around, ast.Assign | ast.AnnAssign | ast.Return) or (
+                isinstance(around, ast.Call) and around.func is not node
+            )
+    return False
+
+
+def in_one_line(source: str) -> str:
+    """Source of an operand on one line, unless a comment or a string is in it."""
+    return source if "\n" not in source or any(one in source for one in "#'\"") else " ".join(source.split())
 
 
 def _behind_name(statement: Statement, call: ast.Call) -> str:

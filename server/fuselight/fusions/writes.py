@@ -73,7 +73,6 @@ def result_written(module: Module, scope: Scope, graph: Graph, value: Value, nam
     Where it is a call of which nothing is known, it is taken to yield memory of its own.
     """
     roots = frozenset({value.order}) if value.order in value.roots else value.roots - {EXTERNAL, ANYTHING}
-    roots |= _holders(value)
     loops = () if _made_in_the_turn(graph, value, value) else _loops_around(graph, value)
     for write in graph.writes:
         if write.order <= value.order and not _inside(write.node, loops):
@@ -85,6 +84,42 @@ def result_written(module: Module, scope: Scope, graph: Graph, value: Value, nam
     if _leaves(module, value, roots) and written_by_others(module, graph.function):
         at = Place(scope.statement, value.node) if value.node is not None else None
         return Refusal(f"{_named(name, 'its result')} is handed on, in a file that works in place", at)
+    return None
+
+
+def written_by_callers(module: Module, function: Function) -> Refusal | None:
+    """Why what `function` is given may be written to in place behind its call: somebody in the file does so to a call.
+
+    What a call itself yields is taken to be memory of its own here.
+    """
+    module.mentions.look_at_everything()
+    for statement in module.statements:
+        for scope in module.scopes(statement):
+            text = scope.statement.lines_of(scope.function)
+            if scope.function is function or _makes(scope.function) or not ("= " in text or "_(" in text):
+                continue
+            graph = module.graph(scope)
+            if graph.opaque is not None:
+                continue
+            write = _written_argument(graph)
+            if write is not None:
+                return Refusal("what a call was given is written to in place behind it", _place(scope, write))
+    return None
+
+
+def _written_argument(graph: Graph) -> Write | None:
+    sure = [write for write in graph.writes if write.sure]
+    if not sure:
+        return None
+    plain = _plain_names(graph.function)
+    calls = [one for kind in ("call", "instance") for one in graph.of_kind(kind) if isinstance(one.node, ast.Call)]
+    for write in sure:
+        for call in calls:
+            if call.order > write.order or call.order in write.roots or call.node is write.node:
+                continue
+            given = {root for one in (*call.inputs, *call.keywords.values()) for root in one.roots}
+            if write.roots & (given - {EXTERNAL, ANYTHING}) and _is_to_a_tensor(write.node, plain):
+                return write
     return None
 
 
@@ -187,8 +222,10 @@ def is_fresh(made: ast.Call, kind: str) -> bool:
 def _may_write(module: Module, scope: Scope, write: Write) -> bool:
     """Whether a call of which the graph knows nothing may write to what it is given, as far as the file shows it."""
     call = write.node
-    if not isinstance(call, ast.Call):
-        return works_in_place(module)
+    if not isinstance(call, ast.Call):  # a comprehension, a generator
+        called = {_last(one.func) or "" for one in ast.walk(call) if isinstance(one, ast.Call)}
+        changed = any(map(is_in_place_name, called)) or any(one.name in called for one in _writers(module))
+        return changed or works_in_place(module)
     layer = _layer(scope, call.func)
     made = layer.constructor if layer is not None and layer.unknown is None else None
     if _starts_anew(module, layer):
@@ -342,18 +379,13 @@ def _is_plain(value: ast.expr, *, numbers: bool = True) -> bool:
 # -- where a value goes
 
 
-def _holders(value: Value) -> frozenset[int]:
-    """The memory of lists and dicts that a value is put into: `kept.append(value)`, `kept[key] = value`."""
-    found: set[int] = set()
-    for use in value.uses:
-        call = use.by.node if use.by is not None else None
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in _GROWING:
-            assert use.by is not None
-            found |= use.by.inputs[0].roots - {EXTERNAL, ANYTHING}
-    return frozenset(found)
+_GROWING = frozenset({"append", "appendleft", "extend", "insert", "setdefault", "update"})
+"""Methods that keep what they are given."""
 
 
-_GROWING = frozenset({"append", "extend", "insert", "add", "setdefault"})
+def leaves(module: Module, value: Value) -> bool:
+    """Whether a value, or what may be a view of it, is returned, stored or captured."""
+    return _leaves(module, value, frozenset({value.order}) if value.order in value.roots else value.roots)
 
 
 def _leaves(module: Module, value: Value, roots: frozenset[int]) -> bool:
@@ -367,6 +399,9 @@ def _leaves(module: Module, value: Value, roots: frozenset[int]) -> bool:
         seen.add(one.order)
         for use in one.uses:
             if use.how in (Consumption.RETURNED, Consumption.STORED, Consumption.CAPTURED):
+                return True
+            call = use.by.node if use.by is not None else None
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in _GROWING:
                 return True
             if use.by is not None and use.by.roots & roots and not _starts_anew(module, use.by.layer):
                 waiting.append(use.by)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from fuselight.graph.classes import ClassInfo, Layer, assigned_names, local_names, resolve
@@ -28,6 +29,12 @@ from fuselight.graph.mentions import Function, self_parameter
 from fuselight.graph.values import ANYTHING, EXTERNAL, Block, Consumption, Graph, Use, Value, Write
 from fuselight.source.names import Names, bound_names, dotted, import_bindings
 from fuselight.source.statements import Statement
+
+_GROWING = frozenset({"append", "appendleft", "extend", "insert", "setdefault", "update"})
+"""Methods that keep what they are given."""
+
+_COMPREHENDED = re.compile(r"\S[ \t]+for\b|^[ \t]*for\b.*[^:\s][ \t\r]*$", re.MULTILINE)
+"""A `for` inside an expression: behind something on its line, or on a line that no colon ends."""
 
 _DYNAMIC = frozenset({"locals", "vars", "exec", "eval", "globals"})
 
@@ -95,15 +102,20 @@ class _Builder:
         """Names that nested functions, lambdas and generators read: they may read what is bound only later."""
         function, statement = self.graph.function, self.graph.statement
         text = statement.lines_of(function)
-        if not ("lambda" in text or " for " in text or "class " in text or text.count("def ") > 1):
+        inner = "lambda" in text or "class " in text or text.count("def ") > 1
+        if not inner and _COMPREHENDED.search(text) is None:
             return set()
-        return {
-            inner.id
-            for node in ast.walk(function)
-            if isinstance(node, Function | ast.Lambda | ast.GeneratorExp | ast.ClassDef) and node is not function
-            for inner in ast.walk(node)
-            if isinstance(inner, ast.Name)
-        }
+        found: set[str] = set()
+        stack: list[tuple[ast.AST, bool]] = [(child, False) for child in ast.iter_child_nodes(function)]
+        while stack:
+            node, inside = stack.pop()
+            if isinstance(node, ast.Name):
+                if inside:
+                    found.add(node.id)
+                continue
+            inside = inside or isinstance(node, Function | ast.Lambda | ast.GeneratorExp | ast.ClassDef)
+            stack += [(child, inside) for child in ast.iter_child_nodes(node)]
+        return found
 
     # -- values
 
@@ -761,6 +773,8 @@ class _Builder:
         inputs, keywords = self._arguments(node)
         name = func.attr
         everything = [base, *inputs, *keywords.values()]
+        if name in _GROWING:
+            base.roots |= self._alias(everything)  # a list, which from here on holds it
         if is_in_place_name(name):
             self._write(base.roots, node)
             value = self._value("call", node, everything, base.roots)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fuselight.graph.build import build_graph
 from fuselight.graph.classes import Classes, ClassInfo, Layer, local_names
@@ -25,12 +25,14 @@ class Scope:
     """Dotted, `Attention.forward`; empty for statements outside any function."""
     enclosing: frozenset[str] = frozenset()
     """Names that the functions around bind: in here they hide the module's."""
+    _words: list[frozenset[str]] = field(default_factory=list[frozenset[str]])
 
     @property
     def words(self) -> frozenset[str]:
         """Every word on the source lines of the function: a cheap answer to what it cannot hold."""
-        key = f"words {self.function.lineno} {self.function.end_lineno}"
-        return self.statement.derive(key, lambda one: frozenset(WORD.findall(one.lines_of(self.function))))
+        if not self._words:
+            self._words.append(frozenset(WORD.findall(self.statement.lines_of(self.function))))
+        return self._words[0]
 
 
 @dataclass(slots=True, eq=False)

@@ -195,12 +195,13 @@ class _Renderer:
                 self.needed.append(need)
 
     def _unit(self, statement: Statement) -> str:
-        """One level of indentation, as the file has it."""
+        """One level of indentation, as the file has it: what the first statement inside another is indented by."""
         for one in (statement, *self.module.statements):
-            for line in one.text.split("\n"):
-                body = line.lstrip(" \t")
-                if body.strip() and body != line and not body.startswith("#"):
-                    return line[: len(line) - len(body)]
+            for top in one.body:
+                inner: list[ast.stmt] = getattr(top, "body", [])
+                if inner and inner[0].lineno > top.lineno:
+                    line = one.lines.line_body(inner[0].lineno - 1)
+                    return line[: len(line) - len(line.lstrip(" \t"))] or "    "
         return "    "
 
     def _statements(self, emitter: PythonSnippetEmitter, put: tuple[Emitted, ...], indent: str) -> list[str]:
@@ -238,7 +239,8 @@ class _Renderer:
         elif isinstance(action.by, OnValue):
             emitter = self._emitter(action.statement, action.node)
             methods = [(method.name, method.arguments) for method in action.by.methods]
-            content = emitter.render(emitter.emit_methods(action.by.value, methods))
+            indent = self._indent(start)
+            content = emitter.render(emitter.emit_methods(action.by.value, methods), indent).removeprefix(indent)
             self._done(emitter)
         elif isinstance(action.by, Elements):
             content = action.by.source
@@ -255,7 +257,7 @@ class _Renderer:
             indent = self._indent(at)
             yield _Edit(at, at, "".join(f"{indent}{comment}\n" for comment in comments), 0)
         start, end = self._without_parentheses(start, end)
-        yield _Edit(start, end, content)
+        yield _trimmed(self.text, start, end, content) if "\n" in content else _Edit(start, end, content)
 
     def _rearranged(self, action: ReplaceExpression, by: Within) -> _Edit:
         """The user's own source in another order; the statement is laid out anew where it grows too long."""
@@ -264,7 +266,9 @@ class _Renderer:
         anchor = _simple_statement(statement, node)
         content = _spliced(statement, by)
         loose = _binds_tighter(statement, anchor, node) and not _is_primary(content)
-        if loose or not _stands_alone(content):
+        if not by.parts and "\n" in content:
+            content = self._moved_out(statement, node, by.node, content, loose or not _stands_alone(content))
+        elif loose or not _stands_alone(content):
             content = f"({content})"
         first, last = self._start(statement, anchor), self._end(statement, anchor)
         emitter = self._emitter(statement, node)
@@ -274,7 +278,7 @@ class _Renderer:
             return _Edit(start, end, content)
         made = emitter.emit_source(_NEWLINE.sub("\n", whole))
         if _keeps_its_lines(statement, by):
-            return _Edit(start, end, content)
+            return _trimmed(self.text, start, end, content)
         before, behind = self._line_start(start), self._line_end(end)
         length = len(self.text[before:start]) + len(content) + len(self.text[end:behind].partition("#")[0].rstrip())
         fits = length <= max(self.line_length, behind - before)
@@ -282,6 +286,21 @@ class _Renderer:
             return _Edit(start, end, content)
         line = self._line_start(first)
         return _trimmed(self.text, line, last, emitter.render(made, self._indent(first)))
+
+    def _moved_out(
+        self, statement: Statement, node: ast.expr, operand: ast.expr, content: str, in_brackets: bool
+    ) -> str:
+        """The lines of an operand that comes to stand in the place of the call around it, at that one's indentation."""
+        start = self._start(statement, operand)
+        own, target = self.text[self._line_start(start) : start], self._indent(self._start(statement, node))
+        over_lines = (ast.Constant, ast.JoinedStr)
+        fixed = any(isinstance(one, over_lines) and one.lineno != one.end_lineno for one in ast.walk(operand))
+        if own.strip() or not own.startswith(target) or fixed:
+            return f"({content})" if in_brackets else content
+        if in_brackets:
+            return f"(\n{own}{content}\n{target})"
+        first, *rest = content.split("\n")
+        return "\n".join([first, *(target + line[len(own) :] if line.startswith(own) else line for line in rest)])
 
     def _drop_method(self, action: DropMethod) -> _Edit:
         """Take a method call away from what stands before it, with its line where it has one of its own."""
