@@ -106,6 +106,11 @@ CASES = [
         "return torch.flatten(self.pool(self.conv(x)), 1)", IMAGE,
     ),
     Case(
+        "FUS113", "a Sequential of three small ones", "self.net = nn.Sequential("
+        "nn.Sequential(nn.Linear(64, 64), nn.ReLU()), nn.Sequential(nn.Linear(64, 64), nn.ReLU()), nn.Linear(64, 8))",
+        "return self.net(x)", normal(32, 64),
+    ),
+    Case(
         "FUS114", "linear layer of a one-hot vector, 5,000 classes",
         "self.fc = nn.Linear(5000, 128, bias=False)",
         "return self.fc(F.one_hot(i, 5000).to(self.fc.weight.dtype))", indices(5000, 512), "i",
@@ -169,6 +174,12 @@ CASES = [
         "FUS209", "two convs of two chunks",
         "self.a = nn.Conv2d(64, 64, 3, padding=1)\nself.b = nn.Conv2d(64, 64, 3, padding=1)",
         "a, b = x.chunk(2, dim=1)\nreturn torch.cat([self.a(a), self.b(b)], dim=1)", normal(4, 128, 28, 28),
+    ),
+    Case(
+        "FUS210", "eight experts of two layers in lists",
+        "self.a = nn.ModuleList([nn.Linear(64, 128) for _ in range(8)])\n"
+        "self.b = nn.ModuleList([nn.Linear(128, 64) for _ in range(8)])",
+        "return torch.stack([b(F.relu(a(x))) for a, b in zip(self.a, self.b)])", normal(32, 64),
     ),
     Case(
         "FUS401", "x * sigmoid(x)", "self.n = 1", "return x * torch.sigmoid(x)", normal(8, 512, 768),

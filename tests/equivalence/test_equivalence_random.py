@@ -34,7 +34,7 @@ KINDS = {
     ),
     "layers": Kind(architectures.architecture, architectures.INPUTS, {"FUS101": 2, "FUS201": 5}),
 }
-EACH_RUN = 300
+EACH_RUN = 200
 BATCH = 50
 
 

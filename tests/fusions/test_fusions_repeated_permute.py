@@ -136,6 +136,12 @@ OBJECTS = [
     ("y = x.permute(0, 2, 1).permute(0, 2, 1)\nreturn torch.autograd.grad((y * x).sum(), y)", "itself"),
     ("y = x.permute(0, 2, 1).permute(0, 2, 1)\nreturn y, x.squeeze_()", "shapes changed"),
     ("y = x.w.t().t()\nreturn y", "parameter"),
+    ("y = x.transpose(1, 2).transpose(1, 2)\nreturn y is x", "another tensor object"),
+    ("y = x.mT.mT\nz = [y]\nreturn z[0] is not x", "another tensor object"),
+    ("y = x.mT.mT\nreturn id(y) == id(x)", "another tensor object"),
+    ("y = x.mT.mT\ny.transpose_(1, 2)\nreturn x", "written to in place"),
+    ("y = x.mT.mT\ny.unsqueeze_(0)\nreturn x", "written to in place"),
+    ("z = x * 2\ny = z.mT.mT\ny.t_()\nreturn z", "written to in place"),
     ("x.y = x.permute(0, 2, 1).permute(0, 2, 1)\nreturn x.y", "attribute"),
     ("h, w, c = x.shape\nreturn x.swapaxes(0, 1).swapaxes(1, 2)", "tensor of torch"),
 ]
@@ -153,3 +159,28 @@ def test_checks_stay_as_they_are() -> None:
         "        return x.permute(1, 0).permute(1, 0)\n",
     ):
         assert refused(text, CODE)
+
+
+def test_one_that_its_caller_compares() -> None:
+    text = function("return x.mT.mT") + "\n\ndef g(x):\n    y = f(x)\n    return y is x\n"
+    assert any("two objects" in one for one in refused(text, CODE))
+
+
+LAYOUTS = [
+    ("return torch.transpose(\n    (x\n    + 1).transpose(1, 2), 1, 2\n)", "(x\n        + 1)"),
+    ("return torch.transpose(\n    (x  # c\n    + 1).transpose(1, 2), 1, 2\n)", "(x  # c\n        + 1)"),
+    ("y = (\n    (x  # c\n    + 1)\n    .transpose(1, 2)\n    .transpose(1, 2)\n)\nreturn y.sin()", "+ 1)\n    )"),
+]
+
+
+@pytest.mark.parametrize(("body", "after"), LAYOUTS)
+def test_an_operand_over_lines(body: str, after: str) -> None:
+    result = equivalent(function(body), CUBE, codes=frozenset({CODE}), tolerance=0.0)
+    assert after in result.text, result.text
+
+
+def test_strings_in_an_operand_stay() -> None:
+    body = 'return g(\n    x, "a  b"\n).permute(0, 2, 3, 1).transpose(1, 2)'
+    text = function(body, head="\n\ndef g(x, s):\n    return x * len(s)\n")
+    result = equivalent(text, X, codes=frozenset({CODE}), tolerance=0.0)
+    assert '"a  b"' in result.text

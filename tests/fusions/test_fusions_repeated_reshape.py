@@ -17,6 +17,7 @@ def function(*lines: str, arguments: str = "x") -> str:
 
 SHAPES = "B, H, T, D = x.shape"
 TRANSPOSED = "x.transpose(1, 2)"
+MADE = "z = x * 2"
 
 POSITIVES: list[tuple[str, str, str]] = [
     ("contiguous, view", f"return {TRANSPOSED}.contiguous().view(2, 5, 12)", f"return {TRANSPOSED}.reshape(2, 5, 12)"),
@@ -170,6 +171,20 @@ REFUSED = [
     ("captured", "y = x.view(6, 20)\ng = lambda: y.sum()\nreturn y.view(2, 60) + g()", "more than once"),
     ("numpy", "import numpy as np\nreturn np.ones(6).reshape(2, 3).reshape(6)", ""),
     ("in a loop", "for _ in range(2):\n    x = x.view(2, -1)\nreturn x", ""),
+    ("the source is written to", f"{MADE}\ny = z[:, :2].contiguous().view(2, -1)\nz += 1\nreturn y", "input is written"),
+    ("an element of it", f"{MADE}\ny = z[:, :2].contiguous().view(2, -1)\nz[:, 0] = 0\nreturn y", "input is written"),
+    ("it is zeroed", f"{MADE}\ny = torch.flatten(z[:, :2].contiguous(), 1)\nz.zero_()\nreturn y", "input is written"),
+    (
+        "a split of the last dimension",
+        f"{MADE}\ny = z.permute(0, 2, 3, 1).contiguous().view(2, 5, 4, 3, 1)\nz += 1\nreturn y",
+        "input is written",
+    ),
+    ("two copies", f"{MADE}\nz = z.mT\ny = z.reshape(2, -1).reshape(2, 3, 4, 5)\nz += 1\nreturn y", "input is written"),
+    ("in its next turn", f"{MADE}\nfor _ in range(2):\n    z += 1\n    y = z.mT.contiguous().view(-1)\nreturn y", "input is"),
+    ("an in-place function", "acts = [torch.relu_]\ny = x.mT.contiguous().view(2, -1)\nreturn acts[0](y), x", "in place"),
+    ("the source is returned too", f"{MADE}\nreturn z.mT.contiguous().view(2, -1), z", "kept elsewhere"),
+    ("in a dict", f"{MADE}\nreturn {{'a': z.mT.contiguous().view(2, -1), 'b': z}}", "kept elsewhere"),
+    ("captured", f"{MADE}\nx = lambda: z\nreturn z.mT.contiguous().view(2, -1), x", "kept elsewhere"),
 ]
 
 
@@ -182,3 +197,42 @@ def test_refused(body: str, reason: str) -> None:
 
 def test_an_array_of_another_framework() -> None:
     assert refused("import jax\nimport torch\n\n\ndef f(x):\n    return x.reshape(2, -1).reshape(-1)\n", CODE) == []
+
+
+IN_PLACE = [
+    (
+        "self.seq = nn.Sequential(nn.ReLU(True), nn.Linear(40, 3))",
+        "y = x[:, :2].contiguous().view(2, -1)\nreturn self.seq(y), x",
+        "in place",
+    ),
+    ("self.act = nn.ReLU(True)", "z = x * 2\ny = z.mT.contiguous().view(2, -1)\nz = self.act(z)\nreturn y", "input is"),
+    ("self.act = nn.ReLU(True)", "x = self.act(x * 2)\nreturn x.mT.contiguous().view(2, -1)", "works in place"),
+    ("self.w = nn.Parameter(torch.ones(3, 3))", "return self.w.t().contiguous().view(-1)", "kept elsewhere"),
+]
+
+
+@pytest.mark.parametrize(("init", "forward", "reason"), IN_PLACE)
+def test_a_copy_does_not_become_a_view_of_what_is_written_to(init: str, forward: str, reason: str) -> None:
+    assert any(reason in one for one in refused(module(init, forward), CODE))
+
+
+def test_one_whose_caller_writes_to_what_it_gave() -> None:
+    tail = "def train(model, x):\n    y = model(x)\n    x.zero_()\n    return y"
+    text = module("pass", "return x[:, :2].contiguous().view(2, -1)", tail=tail)
+    assert any("call was given" in one for one in refused(text, CODE))
+
+
+def test_what_stays_inside_is_a_view_in_a_file_that_works_in_place_too() -> None:
+    text = module(
+        "self.act = nn.ReLU(True)\nself.fc = nn.Linear(12, 3)",
+        "y = self.fc(x.transpose(1, 2).contiguous().view(2, 5, -1))\nreturn self.act(y)",
+    )
+    result = equivalent(text, X, codes=frozenset({CODE}), deep=False)
+    assert "x.transpose(1, 2).reshape(2, 5, -1)" in result.text
+
+
+def test_lines_move_out_with_the_call_around_them() -> None:
+    text = function("return torch.flatten(\n    torch.cat(\n        [x, x],\n        dim=1,\n    ).view(2, -1),\n    1,\n)")
+    for newline in ("\n", "\r\n"):
+        result = equivalent(text.replace("\n", newline), X, codes=frozenset({CODE}))
+        assert "    return torch.cat(\n        [x, x],\n        dim=1,\n    ).view(2, -1)\n" in result.text.replace("\r\n", "\n")

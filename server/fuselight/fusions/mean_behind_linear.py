@@ -4,8 +4,8 @@
 positions times the matrix is the same, bias included: the mean of a constant is the constant.
 
 ## What it saves
-Time, by the number of positions that are averaged. On a CPU, a linear layer over 128 positions: 11.0x forward, 16.3x
-forward and backward. Autograd keeps the averaged input besides.
+Time, by the number of positions that are averaged. On a CPU, a linear layer over 196 positions: 11x to 50x forward,
+16x to 23x forward and backward. Autograd keeps the averaged input besides.
 
 ## Fix safety
 `exact`: the same sum in another order; results differ by the rounding of the dtype. `numerics` where the source does

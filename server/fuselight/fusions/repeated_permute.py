@@ -230,7 +230,7 @@ def _written(pair: Pair) -> Refusal | None:
 
 def _composed(pair: Pair) -> list[int] | None:
     """Which dimension of the input each of the result is; None where the source does not tell."""
-    one, other = _dimensions(pair.first), _dimensions(pair.second)
+    one, other = dimensions_of(pair.first), dimensions_of(pair.second)
     if one is None or other is None:
         return None
     source = source_of(pair.first)
@@ -244,13 +244,13 @@ def _composed(pair: Pair) -> list[int] | None:
         # A swap undoes itself, whatever the number of dimensions.
         same = one[0] == other[0] == "swap" and sorted(one[1]) == sorted(other[1])
         return [] if same else None
-    before, after = _order(one, rank), _order(other, rank)
+    before, after = order_of(one, rank), order_of(other, rank)
     if before is None or after is None:
         return None
     return [before[dim] for dim in after]
 
 
-def _order(given: tuple[str, list[int]], rank: int) -> list[int] | None:
+def order_of(given: tuple[str, list[int]], rank: int) -> list[int] | None:
     kind, numbers = given
     if any(not -rank <= one < rank for one in numbers):
         return None
@@ -268,7 +268,7 @@ def _order(given: tuple[str, list[int]], rank: int) -> list[int] | None:
             return order
 
 
-def _dimensions(step: Step) -> tuple[str, list[int]] | None:
+def dimensions_of(step: Step) -> tuple[str, list[int]] | None:
     """What a step does, and the literal dimensions that it is given."""
     node = step.node
     if isinstance(node, ast.Attribute):

@@ -18,6 +18,8 @@ writes to the result or to what it may be a view of, or views it in a way that n
 - the result is written to in place, viewed flat, asked for its strides or handed to a function of another file, where a
   copy becomes a view;
 - what it may be a view of is written to in place behind it;
+- the result of `.contiguous()` leaves the function or goes to a call of which nothing is known, and the last shape does
+  not surely merge dimensions that a permutation put beside each other: a view would not be contiguous;
 - a copy becomes a view that leaves the function, and the file works in place (`inplace=True`), or the function keeps or
   returns what it is a view of too.
 
@@ -29,10 +31,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 
 from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion
 from fuselight.fusions.model import Safety
 from fuselight.fusions.plan import Action, Place, RenameMethod
+from fuselight.fusions.repeated_permute import dimensions_of, order_of
 from fuselight.fusions.steps import (
     Pair,
     Step,
@@ -45,11 +49,13 @@ from fuselight.fusions.steps import (
     pairs,
     removed_places,
     source_of,
+    step_of,
     without_first,
     without_second,
 )
 from fuselight.fusions.views import Lies, needs_contiguous
 from fuselight.fusions.writes import leaves, result_written, works_in_place
+from fuselight.graph.kinds import is_torch_layer
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.ranks import rank_of
 from fuselight.graph.values import ANYTHING, EXTERNAL, Consumption, Graph, Value
@@ -273,14 +279,19 @@ def values_of(step: Step) -> list[Value] | None:
 
 
 def is_first_size(size: Value, of: Value | None) -> bool:
-    """Whether a value is the first size of another: `x.size(0)`, `x.shape[0]`, `len(x)`, `B` of `B, T = x.shape`."""
+    """Whether a value is the first size of another: `x.size(0)`, `x.shape[0]`, `B` of `B, T = x.shape`."""
+    return is_size(size, of, 0)
+
+
+def is_size(size: Value, of: Value | None, dim: int) -> bool:
+    """Whether a value is the size of another one along `dim`, as `is_first_size`."""
     if of is None:
         return False
     if size.kind == "metadata" and len(size.inputs) == 2:
-        return size.inputs[0] is of and size.inputs[1].constant == 0 and _calls(size, "size")
-    if size.kind == "getitem" and len(size.inputs) == 2 and size.inputs[1].constant == 0:
+        return size.inputs[0] is of and size.inputs[1].constant == dim and _calls(size, "size")
+    if size.kind == "getitem" and len(size.inputs) == 2 and size.inputs[1].constant == dim:
         return _is_shape(size.inputs[0], of)
-    if size.kind == "unpack" and size.index == 0 and size.inputs:
+    if size.kind == "unpack" and size.index == dim and size.inputs:
         starred = size.inputs[0].kind == "starred"
         return not starred and _is_shape(size.inputs[0], of)
     return False
@@ -344,14 +355,78 @@ def _shared(module: Module, pair: Pair, value: Value) -> Refusal | None:
     assert source is not None
     assert graph is not None
     refusal = input_written(module, pair) or result_written(module, pair.scope, graph, value)
+    at = Place(pair.scope.statement, pair.second.node)
+    if refusal is None and pair.first.kind == _CONTIGUOUS and _is_handed_out(value) and not _surely_copies(pair):
+        refusal = Refusal("the result leaves the function, and might not be contiguous any more", at)
     if refusal is not None or not leaves(module, value):
         return refusal
-    at = Place(pair.scope.statement, pair.second.node)
     if works_in_place(module):
         return Refusal("a copy would become a view that leaves the function, in a file that works in place", at)
     if _is_kept(pair, graph, source):
         return Refusal("a copy would become a view of what is kept elsewhere too", at)
     return None
+
+
+_UNSEEN = frozenset({"call", "instance", "opaque"})
+
+
+def _is_handed_out(value: Value) -> bool:
+    """Whether a value, or a view of it, leaves the function, or goes to a call of which nothing is known."""
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if one.order in seen:
+            continue
+        seen.add(one.order)
+        for use in one.uses:
+            if use.how in (Consumption.RETURNED, Consumption.STORED, Consumption.CAPTURED):
+                return True
+            if use.by is None:
+                continue
+            layer = use.by.layer
+            if use.by.kind in _UNSEEN and (layer is None or layer.kind is None or not is_torch_layer(layer.kind)):
+                return True
+            if value.order in use.by.roots:
+                waiting.append(use.by)
+    return False
+
+
+def _surely_copies(pair: Pair) -> bool:
+    """Whether the last shape merges dimensions that a permutation put beside each other: no view can do that.
+
+    So many dimensions become so few that more pairs of neighbours are merged than were neighbours before, or the first
+    ones are seen to stay, and all the others are merged.
+    """
+    permuted, graph = source_of(pair.first), pair.graph
+    given = dimensions_of(step_of(permuted, pair.scope)) if permuted is not None and permuted.inputs else None
+    if permuted is None or given is None or graph is None:
+        return False
+    source = permuted.inputs[0]
+    rank = rank_of(graph, source)
+    least = max([rank.least, *(one + 1 if one >= 0 else -one for one in given[1])])
+    ranks = [len(given[1])] if given[0] == "permute" else [rank.exact] if rank.exact else range(least, least + 4)
+    return all(_merges(pair, order, source) for count in ranks if (order := order_of(given, count)) is not None)
+
+
+def _merges(pair: Pair, order: list[int], source: Value) -> bool:
+    second = pair.second
+    if second.kind in ("flatten", _LAYER):
+        sizes = 2 if flattens(second) else 1 if second.arguments((), ()) == {} else None
+        if sizes is None:
+            return False
+        values: list[Value] = []
+    else:
+        values = values_of(second) or []
+        sizes = len(values)
+    neighbours = sum(one + 1 == other for one, other in pairwise(order))
+    if not sizes or len(order) - sizes > neighbours:
+        return bool(sizes)
+    stay = 0
+    while stay < min(len(values), len(order)) and is_size(values[stay], source, order[stay]):
+        stay += 1
+    rest = order[stay:]
+    return len(values) == stay + 1 < len(order) and any(one + 1 != other for one, other in pairwise(rest))
 
 
 def _is_kept(pair: Pair, graph: Graph, source: Value) -> bool:

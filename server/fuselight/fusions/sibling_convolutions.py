@@ -19,7 +19,9 @@ with `register_load_state_dict_pre_hook` (public since torch 2.5), so that an ol
 The output is split along the channels counted from the end (`dim=-3` of images), which is right with a batch and
 without one. What you lose besides is what FUS201 lists: adapters and quantisation by name, a running optimiser's state,
 optimisers and initialisers that look at a weight as a whole, an in-place activation behind one of the parts. Another
-algorithm may be picked for more channels, so that results differ by float rounding.
+algorithm may be picked for more channels, so that results differ by float rounding. Transposed convolutions start
+otherwise: torch draws their weights from a range that goes by the number of output channels, 0.71 times as wide for two
+equal parts; the title says so. Other convolutions start as before.
 
 ## Refused when
 - the kernel size, stride, padding, dilation, padding mode, bias, dtype or device differ: only those that are alike are

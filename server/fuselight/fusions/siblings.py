@@ -437,6 +437,8 @@ def merge(module: Module, owner: ClassInfo, parts: Sequence[Part]) -> Merged:
     if "bias" in held and unbiased:
         gains = "gain" if len(unbiased) > 1 else "gains"
         note = f"{note}; {listed(list(unbiased))} {gains} a bias, which the softmax over the keys cancels"
+    if "ConvTranspose" in (parts[0].layer.kind or ""):
+        note = f"{note}; a new model starts with smaller weights, whose range goes by all output channels"
     hook = MergeHook(function, name, tuple(names), tuple(held), dims, unbiased if "bias" in held else ())
     made, sizes = _made(module, maker, parts, name)
     return Merged(tuple(parts), name, Safety.BREAKING if breaking else Safety.CHECKPOINT, note, hook, made, sizes)

@@ -201,13 +201,13 @@ def pairs(
     for value in graph.values:
         if not value.uses or not _is_step(value):
             continue
-        first = _step(value, scope)
+        first = step_of(value, scope)
         if first.kind not in firsts:
             continue
         for use in value.uses:
             if use.how is not Consumption.INPUT or use.by is None or not _is_step(use.by):
                 continue
-            second = _step(use.by, scope)
+            second = step_of(use.by, scope)
             if second.kind in seconds and source_of(second) is value:
                 yield Pair(first, second, scope, graph, None, _not_a_row(scope, graph, first, second, sizes))
                 break
@@ -222,7 +222,7 @@ def steps(module: Module, scope: Scope, kinds: Container[str], words: frozenset[
         return
     for value in graph.values:
         if value.uses and _is_step(value):
-            step = _step(value, scope)
+            step = step_of(value, scope)
             if step.kind in kinds:
                 yield Pair(step, step, scope, graph, None, _not_a_step(scope, step))
 
@@ -258,7 +258,7 @@ def _is_step(value: Value) -> bool:
     return isinstance(value.node, ast.Call | ast.Attribute | ast.Subscript) and not made
 
 
-def _step(value: Value, scope: Scope) -> Step:
+def step_of(value: Value, scope: Scope) -> Step:
     kind = value.kind
     if value.layer is not None and value.layer.kind is not None:
         made = value.layer.kind

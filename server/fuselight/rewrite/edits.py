@@ -128,7 +128,7 @@ class _Renderer:
         ordered = sorted(found, key=lambda edit: (edit.start, edit.end, edit.rank))
         merged: list[TextEdit] = []
         for edit in ordered:
-            content = edit.content.replace("\n", self.newline) if self.newline != "\n" else edit.content
+            content = _NEWLINE.sub(self.newline, edit.content) if self.newline != "\n" else edit.content
             if merged and merged[-1].end == edit.start and merged[-1].start == merged[-1].end:
                 merged[-1] = TextEdit(merged[-1].start, edit.end, merged[-1].content + content)
             elif merged and edit.start < merged[-1].end:
