@@ -44,7 +44,9 @@ class RewriteError(RuntimeError):
 class Analysis:
     """The findings of one text. Immutable; the next version of the text is `analysis.updated(text)`."""
 
-    def __init__(self, text: str, *, line_length: int = 88) -> None:
+    def __init__(self, text: str, *, line_length: int = 88, codes: frozenset[str] | None = None) -> None:
+        """`codes` are the fusions to look for; None for all."""
+        self.codes = codes
         self._begin(text, line_length, StatementCache(), None)
 
     def _begin(self, text: str, line_length: int, cache: StatementCache, previous: Analysis | None) -> None:
@@ -80,6 +82,7 @@ class Analysis:
     def updated(self, text: str) -> Analysis:
         """The analysis of the next version; what did not change is taken over, not worked out again."""
         later = Analysis.__new__(Analysis)
+        later.codes = self.codes
         later._begin(text, self.line_length, self._cache, self)
         return later
 
@@ -118,7 +121,8 @@ class Analysis:
         words: set[str] = set()
         for statement in self._module.statements:
             words |= words_of(statement)
-        fusions = [one for one in all_fusions() if all(words & needed for needed in one.words)]
+        wanted = [one for one in all_fusions() if self.codes is None or one.code in self.codes]
+        fusions = [one for one in wanted if all(words & needed for needed in one.words)]
         found: list[Match] = []
         for statement in self._module.statements:
             kept = self._known.get(statement)

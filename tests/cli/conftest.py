@@ -42,11 +42,12 @@ _SITE = re.compile(rf"\b({'|'.join(CODES)})(\(\w*\))")
 
 
 class StandIn:
-    def __init__(self, text: str, *, line_length: int = 88) -> None:
+    def __init__(self, text: str, *, line_length: int = 88, codes: frozenset[str] | None = None) -> None:
         if "crash" in text:
             raise RuntimeError("the engine fell over")
         self.text = text
         self.line_length = line_length
+        self.codes = codes
         self.problems: tuple[SyntaxProblem, ...] = ()
         try:
             ast.parse(text)
@@ -86,7 +87,7 @@ class StandIn:
         return LineIndex(self.text)
 
     def updated(self, text: str) -> StandIn:
-        return StandIn(text, line_length=self.line_length)
+        return StandIn(text, line_length=self.line_length, codes=self.codes)
 
     def fix(self, finding: Finding) -> Fix | None:
         if finding.withheld:

@@ -30,9 +30,18 @@ POSITIVES: list[tuple[str, str, str, str, Inputs]] = [
     ("a view by its own size", POOL, "x = self.pool(x)\nreturn x.view(x.size(0), -1)", MEAN, X),
     ("a view by a name", POOL, "B = x.shape[0]\nreturn self.pool(x).view(B, -1)", MEAN, X),
     ("a reshape", POOL, "B, C, H, W = x.shape\nreturn self.pool(x).reshape(B, -1)", MEAN, X),
+    ("both sizes", POOL, "n, c, h, w = x.shape\nreturn self.pool(x).view(n, c)", MEAN, X),
+    ("sizes of its own", POOL, "y = self.pool(x)\nreturn y.view(y.shape[0], y.shape[1])", "return y.mean((2, 3))", X),
     ("indices", POOL, "return self.pool(x)[:, :, 0, 0]", MEAN, X),
     ("in steps", POOL, "y = self.pool(x)\ny = y.flatten(1)\nreturn y", "y = x.mean((2, 3))", X),
     ("of an expression", POOL, "return self.pool(x + 1).flatten(1)", "return (x + 1).mean((2, 3))", X),
+    (
+        "over lines",
+        POOL,
+        "return self.pool(\n    torch.cat(\n        [\n            x,\n        ],\n        1,\n    )\n).flatten(1)",
+        "return torch.cat(\n            [\n                x,\n            ],\n            1,\n        ).mean((2, 3))",
+        X,
+    ),
     ("1d", "self.pool = nn.AdaptiveAvgPool1d(1)", "return self.pool(x).flatten(1)", "return x.mean(2)", ((2, 3, 5),)),
     (
         "1d squeezed",
@@ -103,3 +112,10 @@ def test_refused(init: str, forward: str, reason: str) -> None:
     reasons = refused(module(init, forward), CODE)
     if reason:
         assert any(reason in one for one in reasons), reasons
+
+
+def test_the_title_says_what_goes() -> None:
+    text = module(POOL + "\nself.flat = nn.Flatten()", "B, C, H, W = x.shape\nreturn self.flat(self.pool(x))")
+    result = equivalent(text, X, codes=frozenset({CODE}), deep=False, tolerance=REORDERED)
+    assert [one.title for one in result.applied] == ["Replace the two by one `.mean((2, 3))`; `pool` and `flat` go"]
+    assert result.applied[0].safety is Safety.EXACT

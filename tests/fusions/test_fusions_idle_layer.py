@@ -59,10 +59,19 @@ POSITIVES = [
         "y = self.skip(\n    torch.relu(\n        x,\n    )\n)\nreturn y * 2",
         "y = torch.relu(\n            x,\n        )\n",
     ),
-    ("an operator with comments", "self.skip = nn.Identity()", "y = self.skip(  # one\n    -x,  # two\n)\nreturn y", "y = -x\n"),
+    (
+        "an operator with comments",
+        "self.skip = nn.Identity()",
+        "y = self.skip(  # one\n    -x,  # two\n)\nreturn y",
+        "y = -x\n",
+    ),
     ("a call of a lambda", "self.skip = nn.Identity()", "return self.skip(lambda: x)()", "return (lambda: x)()"),
-    ("a string over lines", "self.skip = nn.Identity()",
-     "return self.skip(\n    x * len(\n        \"\"\"a\n        b\"\"\"\n    )\n)", "return x * len("),
+    (
+        "a string over lines",
+        "self.skip = nn.Identity()",
+        'return self.skip(\n    x * len(\n        """a\n        b"""\n    )\n)',
+        "return x * len(",
+    ),
     ("two calls", "self.skip = nn.Identity()", "return self.skip(x) + self.skip(x * 2)", "return x + (x * 2)"),
 ]
 

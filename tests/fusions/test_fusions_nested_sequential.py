@@ -150,6 +150,9 @@ REFUSED: list[tuple[str, str, str, str]] = [
     ("another container", "self.net = nn.Sequential(nn.ModuleList([nn.Linear(6, 6)]), nn.ReLU())",
      "return self.net(x)", ""),
     ("replaced", NET + "\nself.net = nn.Identity()", "return self.net(x)", ""),
+    ("picked by position", NET + "\nself.third = list(self.modules())[3]", "return self.net(x)", "position"),
+    ("numbered", NET + "\nfor i, m in enumerate(self.modules()):\n    m.number = i", "return self.net(x)", "position"),
+    ("all of them", NET + "\nself.all = tuple([m for m in self.modules()])", "return self.net(x)", "position"),
     ("shares its line", NET + "; self.n = 1", "return self.net(x)", "share"),
     ("read by a computed name", NET + "\nself.x = [getattr(self, n) for n in ('n' + 'et',)]", "return self.net(x)",
      "computed"),
@@ -160,3 +163,18 @@ REFUSED: list[tuple[str, str, str, str]] = [
 def test_refused(init: str, forward: str, reason: str) -> None:
     reasons = refused(module(init, forward), CODE)
     assert not reason or any(reason in one for one in reasons), reasons
+
+
+ANOTHER = (f"nn.Sequential({TWO}, nn.Linear(6, 2))", "nn.Sequential(M0(), nn.Tanh())", "M0().net")
+
+
+@pytest.mark.parametrize("made", ANOTHER)
+def test_a_subclass_that_makes_another_one(made: str) -> None:
+    head = f"class M0(nn.Module):\n    def __init__(self):\n        super().__init__()\n        {NET}\n"
+    text = module(f"self.net = {made}", "return self.net(x)", head=head).replace("class M(nn.Module)", "class M(M0)")
+    assert any("elsewhere too" in one for one in refused(text, CODE))
+
+
+def test_modules_that_are_looped_over() -> None:
+    init = NET + "\nfor m in self.modules():\n    if isinstance(m, nn.Linear):\n        nn.init.ones_(m.weight)"
+    assert equivalent(module(init, "return self.net(x)"), ROWS, codes=frozenset({CODE}), deep=False).applied

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from equivalence.harness import Inputs, equivalent, module, refused, rewritten
+from fuselight.analysis import Analysis
 from fuselight.fusions.model import Safety
 
 CODE = "FUS104"
@@ -351,6 +352,37 @@ def test_a_subclass_of_sequential() -> None:
 
 
 REFUSED = [
+    (
+        "the input is written to",
+        PAD_CONV.format("nn.ZeroPad2d(1)"),
+        "y = self.conv(self.pad(x))\nx += 1\nreturn x",
+        "written to",
+    ),
+    ("in the same statement", INIT, "x += self.conv(F.pad(x, (1, 1, 1, 1))).mean()\nreturn x", "input is written to"),
+    (
+        "an activation in place",
+        PAD_CONV.format("nn.ZeroPad2d(1)") + "\nself.act = nn.ReLU(True)",
+        "y = self.conv(self.pad(x))\nx = self.act(x)\nreturn x, y",
+        "input is written to",
+    ),
+    (
+        "in place behind a literal",
+        "self.net = nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(3, 3, 3))",
+        "y = self.net(x)\nx += y\nreturn x",
+        "input is written to",
+    ),
+    (
+        "an unknown call in a file that works in place",
+        INIT + "\nself.post = nn.Sequential(nn.ReLU(True), nn.Conv2d(3, 3, 1))",
+        "y = self.conv(F.pad(x, (1, 1, 1, 1)))\nreturn self.post(x), y",
+        "may be written to",
+    ),
+    (
+        "in the next turn",
+        INIT,
+        "for i in range(2):\n    x.add_(i)\n    y = self.conv(F.pad(x, (1,) * 4))\nreturn y",
+        "written",
+    ),
     ("two widths", PAD_CONV.format("nn.ZeroPad2d((1, 2, 1, 1))"), CALL, "alike"),
     ("causal", INIT, "return self.conv(F.pad(x, (2, 0)))", "alike"),
     ("cropped", PAD_CONV.format("nn.ZeroPad2d(-1)"), CALL, "takes something away"),
@@ -534,3 +566,19 @@ def test_the_other_arm_keeps_its_padding() -> None:
     init = "self.one = nn.Conv2d(3, 4, 3)\nself.two = nn.Conv2d(3, 4, 3)"
     forward = "x = F.pad(x, (1, 1, 1, 1)) if self.training else self.one(F.pad(x, (1, 1, 1, 1)))\nreturn x"
     assert "self.one(x)" in rewritten(module(init, forward), codes=frozenset({CODE})).text
+
+
+def test_one_whose_caller_writes_to_what_it_gave() -> None:
+    tail = (
+        "class Block(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.inner = M()\n\n"
+        "    def forward(self, x):\n        y = self.inner(x)\n        x += y\n        return x"
+    )
+    text = module(INIT, "return self.conv(F.pad(x, (1, 1, 1, 1)))", tail=tail)
+    assert any("call was given" in one for one in refused(text, CODE))
+    assert any("call was given" in one for one in refused(text.replace("x += y", "x.add_(y)"), CODE))
+    assert Analysis(text.replace("x += y", "y += x")).findings
+
+
+def test_reflecting_pads_by_a_copy_all_the_same() -> None:
+    text = module(PAD_CONV.format("nn.ReflectionPad2d(1)"), "y = self.conv(self.pad(x))\nx = x * 1\nreturn x, y")
+    assert Analysis(text).findings

@@ -179,6 +179,24 @@ AVERAGE = "self.pool = nn.AvgPool2d(3)"
 MAXIMUM = "self.pool = nn.MaxPool2d(3)"
 PADDED = "return self.pool(F.pad(x, (1,) * 4))"
 REFUSED = [
+    (
+        "the input is written to",
+        AVERAGE,
+        "y = self.pool(F.pad(x, (1,) * 4))\nx.mul_(2)\nreturn x, y",
+        "input is written",
+    ),
+    (
+        "an activation in place",
+        AVERAGE + "\nself.act = nn.ReLU(True)",
+        "y = self.pool(F.pad(x, (1,) * 4))\nx = self.act(x)\nreturn x, y",
+        "input is written",
+    ),
+    (
+        "in place behind a literal",
+        "self.net = nn.Sequential(nn.ZeroPad2d(1), nn.AvgPool2d(3))",
+        "y = self.net(x)\nx += 1\nreturn x, y",
+        "input is written",
+    ),
     ("zeros before a max pool", MAXIMUM, PADDED, "below zero"),
     ("zeros behind a leaky relu", MAXIMUM, "return self.pool(F.pad(F.leaky_relu(x), (1,) * 4))", "below zero"),
     (

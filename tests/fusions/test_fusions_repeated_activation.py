@@ -32,7 +32,11 @@ FUNCTIONS = [
     ("asked not to work in place", "return F.relu(F.relu(x, inplace=False))", "return F.relu(x, inplace=False)"),
     ("in a larger expression", "return 1 + F.relu(F.relu(x)).sum()", "return 1 + F.relu(x).sum()"),
     ("over lines", "return F.relu(\n    F.relu(x)  # first\n)", "# first"),
-    ("an operand over lines", "return F.relu(\n    F.relu(\n        x.cos()\n    )\n)", "F.relu(\n            x.cos()\n        )"),
+    (
+        "an operand over lines",
+        "return F.relu(\n    F.relu(\n        x.cos()\n    )\n)",
+        "F.relu(\n            x.cos()\n        )",
+    ),
     ("commas", "return F.relu(\n    F.relu(\n        x.cos(),\n    ),\n)", "F.relu(\n            x.cos(),\n        )"),
     ("written to before", "x = x * 2\nx += 1\nreturn F.relu6(F.relu(x))", "return F.relu6(x)"),
     ("relu6 of relu in steps", "x = F.relu(x)\nx = F.relu6(x)\nreturn x", "        x = F.relu6(x)\n"),
@@ -114,7 +118,12 @@ REFUSED = [
     ("replaced from outside", "self.a = nn.ReLU()", "return F.relu(self.a(x))", "touches"),
     ("the kept result is written to", "pass", "y = torch.abs(torch.relu(x))\ny += 1\nreturn y", "result is written"),
     ("the kept input is written to", "pass", "y = F.relu6(F.relu(x))\nx += 1\nreturn y + x", "input is written"),
-    ("in a literal", "self.net = nn.Sequential(nn.ReLU(), nn.ReLU6())", "y = self.net(x)\nx *= 2\nreturn y + x", "input is"),
+    (
+        "in a literal",
+        "self.net = nn.Sequential(nn.ReLU(), nn.ReLU6())",
+        "y = self.net(x)\nx *= 2\nreturn y + x",
+        "input is",
+    ),
     ("conditional", "self.a = nn.ReLU() if x else nn.GELU()", "return F.relu(self.a(x))", ""),
 ]
 

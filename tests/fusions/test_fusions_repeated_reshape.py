@@ -20,12 +20,20 @@ TRANSPOSED = "x.transpose(1, 2)"
 MADE = "z = x * 2"
 
 POSITIVES: list[tuple[str, str, str]] = [
-    ("contiguous, view", f"return {TRANSPOSED}.contiguous().view(2, 5, 12)", f"return {TRANSPOSED}.reshape(2, 5, 12)"),
+    (
+        "contiguous, view",
+        f"{SHAPES}\nreturn {TRANSPOSED}.contiguous().view(2, 5, 12)",
+        f"return {TRANSPOSED}.reshape(2, 5, 12)",
+    ),
     ("by names", f"{SHAPES}\nreturn {TRANSPOSED}.contiguous().view(B, T, H * D)", ".reshape(B, T, H * D)"),
-    ("a tuple", f"return {TRANSPOSED}.contiguous().view((2, 5, 12))", ".reshape((2, 5, 12))"),
+    ("a tuple", f"return {TRANSPOSED}.contiguous().view((2, 5, 12)) * 2", ".reshape((2, 5, 12))"),
     ("minus one", f"return {TRANSPOSED}.contiguous().view(-1)", ".reshape(-1)"),
     ("a product", f"{SHAPES}\nreturn {TRANSPOSED}.contiguous().view(B * T * H * D)", ".reshape(B * T * H * D)"),
-    ("sizes", f"return {TRANSPOSED}.contiguous().view(x.size(0), x.size(2), -1)", ".reshape(x.size(0), x.size(2), -1)"),
+    (
+        "sizes",
+        f"{SHAPES}\nreturn {TRANSPOSED}.contiguous().view(x.size(0), x.size(2), -1)",
+        ".reshape(x.size(0), x.size(2), -1)",
+    ),
     ("contiguous, reshape", f"return {TRANSPOSED}.contiguous().reshape(2, -1)", f"return {TRANSPOSED}.reshape(2, -1)"),
     ("contiguous, flatten", f"return {TRANSPOSED}.contiguous().flatten(1)", f"return {TRANSPOSED}.flatten(1)"),
     (
@@ -45,7 +53,7 @@ POSITIVES: list[tuple[str, str, str]] = [
     ),
     (
         "its own sizes",
-        "x = x.mT\nx = x.contiguous()\nreturn x.view(x.size(0), x.size(1), -1)",
+        "x = x.mT\nx = x.contiguous()\nreturn x.view(x.size(0), x.size(1), -1) * 2",
         "reshape(x.size(0), x.size(1)",
     ),
     ("into another name", f"y = {TRANSPOSED}.contiguous().view(2, 5, 12)\nreturn torch.relu(y)", ".reshape(2, 5, 12)"),
@@ -93,7 +101,28 @@ POSITIVES: list[tuple[str, str, str]] = [
         f"y = (\n    {TRANSPOSED}\n    .contiguous()\n    .view(2, -1)\n)\nreturn y",
         f"        {TRANSPOSED}\n        .reshape(2, -1)\n",
     ),
-    ("of an operator", "return (x + 1).contiguous().view(2, -1)", "return (x + 1).reshape(2, -1)"),
+    ("of an operator", "return (x + 1).contiguous().view(2, -1) * 2", "return (x + 1).reshape(2, -1) * 2"),
+    (
+        "four at least",
+        "y = x[:, :, :, None]\nreturn x.transpose(1, 2).contiguous().view(2, 5, 12) + y.sum()",
+        ".reshape(2, 5, 12)",
+    ),
+    ("into two, of any rank", "return x.transpose(1, 2).contiguous().view(2, -1)", "x.transpose(1, 2).reshape(2, -1)"),
+    (
+        "the first ones stay",
+        "x = x.permute(0, 2, 1, 3)\nreturn x.contiguous().view(2, 5, -1)",
+        "return x.reshape(2, 5, -1)",
+    ),
+    (
+        "the first sizes stay",
+        "y = x.permute(0, 2, 3, 1).contiguous().view(x.size(0), x.size(2), -1)\nreturn y",
+        "y = x.permute(0, 2, 3, 1).reshape(x.size(0), x.size(2), -1)",
+    ),
+    (
+        "merged at the end",
+        "B, C, H, W = x.shape\nreturn x.permute(0, 2, 3, 1).contiguous().view(B, -1)",
+        ".reshape(B, -1)",
+    ),
     (
         "a rank that is known",
         "B, C, H, W = x.shape\nx = x.view(x.size(0), 3, 20)\nreturn x.flatten(1)",
@@ -171,7 +200,29 @@ REFUSED = [
     ("captured", "y = x.view(6, 20)\ng = lambda: y.sum()\nreturn y.view(2, 60) + g()", "more than once"),
     ("numpy", "import numpy as np\nreturn np.ones(6).reshape(2, 3).reshape(6)", ""),
     ("in a loop", "for _ in range(2):\n    x = x.view(2, -1)\nreturn x", ""),
-    ("the source is written to", f"{MADE}\ny = z[:, :2].contiguous().view(2, -1)\nz += 1\nreturn y", "input is written"),
+    ("split alone", "return x.transpose(1, 2).contiguous().view(2, 5, 3, 2, 2)", "contiguous any more"),
+    (
+        "the same sizes",
+        "B, H, T, D = x.shape\nreturn x.permute(0, 2, 3, 1).contiguous().view(B, T, D, H)",
+        "contiguous any",
+    ),
+    ("neighbours merged", "return x.permute(0, 2, 3, 1).contiguous().view(2, 20, 3)", "contiguous any more"),
+    ("of an unknown rank", "return x.transpose(1, 2).contiguous().view(2, 5, 12)", "contiguous any more"),
+    ("not permuted", "return x[:, :2].contiguous().view(2, -1)", "contiguous any more"),
+    ("two numbers", "return x.clamp(0, 1).contiguous().view(2, -1)", "contiguous any more"),
+    (
+        "a starred size",
+        "B, *s, D = x.shape\nreturn x.permute(0, 2, 3, 1).contiguous().view(B, D, -1)",
+        "contiguous any",
+    ),
+    ("stored", "x.y = x.mT.contiguous().view(2, -1)\nreturn x", "contiguous any more"),
+    ("viewed, and returned", "return x.mT.contiguous().view(2, -1)[0]", "contiguous any more"),
+    ("handed to a call", "g = x.g\nreturn g(x.mT.contiguous().view(2, -1))", ""),
+    (
+        "the source is written to",
+        f"{MADE}\ny = z[:, :2].contiguous().view(2, -1)\nz += 1\nreturn y",
+        "input is written",
+    ),
     ("an element of it", f"{MADE}\ny = z[:, :2].contiguous().view(2, -1)\nz[:, 0] = 0\nreturn y", "input is written"),
     ("it is zeroed", f"{MADE}\ny = torch.flatten(z[:, :2].contiguous(), 1)\nz.zero_()\nreturn y", "input is written"),
     (
@@ -180,11 +231,19 @@ REFUSED = [
         "input is written",
     ),
     ("two copies", f"{MADE}\nz = z.mT\ny = z.reshape(2, -1).reshape(2, 3, 4, 5)\nz += 1\nreturn y", "input is written"),
-    ("in its next turn", f"{MADE}\nfor _ in range(2):\n    z += 1\n    y = z.mT.contiguous().view(-1)\nreturn y", "input is"),
-    ("an in-place function", "acts = [torch.relu_]\ny = x.mT.contiguous().view(2, -1)\nreturn acts[0](y), x", "in place"),
-    ("the source is returned too", f"{MADE}\nreturn z.mT.contiguous().view(2, -1), z", "kept elsewhere"),
-    ("in a dict", f"{MADE}\nreturn {{'a': z.mT.contiguous().view(2, -1), 'b': z}}", "kept elsewhere"),
-    ("captured", f"{MADE}\nx = lambda: z\nreturn z.mT.contiguous().view(2, -1), x", "kept elsewhere"),
+    (
+        "in its next turn",
+        f"{MADE}\nfor _ in range(2):\n    z += 1\n    y = z.mT.contiguous().view(-1)\nreturn y",
+        "input is",
+    ),
+    (
+        "an in-place function",
+        "acts = [torch.relu_]\ny = x.mT.contiguous().view(2, -1)\nreturn acts[0](y), x",
+        "in place",
+    ),
+    ("the source is returned too", f"{MADE}\nreturn z.transpose(1, 2).contiguous().view(2, -1), z", "kept elsewhere"),
+    ("in a dict", f"{MADE}\nreturn {{'a': z.transpose(1, 2).contiguous().view(2, -1), 'b': z}}", "kept elsewhere"),
+    ("captured", f"{MADE}\nx = lambda: z\nreturn z.transpose(1, 2).contiguous().view(2, -1), x", "kept elsewhere"),
 ]
 
 
@@ -206,7 +265,11 @@ IN_PLACE = [
         "in place",
     ),
     ("self.act = nn.ReLU(True)", "z = x * 2\ny = z.mT.contiguous().view(2, -1)\nz = self.act(z)\nreturn y", "input is"),
-    ("self.act = nn.ReLU(True)", "x = self.act(x * 2)\nreturn x.mT.contiguous().view(2, -1)", "works in place"),
+    (
+        "self.act = nn.ReLU(True)",
+        "x = self.act(x * 2)\nreturn x.transpose(1, 2).contiguous().view(2, -1)",
+        "works in place",
+    ),
     ("self.w = nn.Parameter(torch.ones(3, 3))", "return self.w.t().contiguous().view(-1)", "kept elsewhere"),
 ]
 
@@ -232,7 +295,10 @@ def test_what_stays_inside_is_a_view_in_a_file_that_works_in_place_too() -> None
 
 
 def test_lines_move_out_with_the_call_around_them() -> None:
-    text = function("return torch.flatten(\n    torch.cat(\n        [x, x],\n        dim=1,\n    ).view(2, -1),\n    1,\n)")
+    text = function(
+        "return torch.flatten(\n    torch.cat(\n        [x, x],\n        dim=1,\n    ).view(2, -1),\n    1,\n)"
+    )
+    after = "    return torch.cat(\n        [x, x],\n        dim=1,\n    ).view(2, -1)\n"
     for newline in ("\n", "\r\n"):
         result = equivalent(text.replace("\n", newline), X, codes=frozenset({CODE}))
-        assert "    return torch.cat(\n        [x, x],\n        dim=1,\n    ).view(2, -1)\n" in result.text.replace("\r\n", "\n")
+        assert after.replace("\n", newline) in result.text

@@ -161,7 +161,7 @@ def fix_file(task: FixTask) -> FixReport:
     if isinstance(source, ReadingProblem):
         return FixReport(job.path, errors=(FileError(source.message),))
     untouched = FixReport(job.path, source.data, source.data)
-    before = Analysis(source.text, line_length=job.settings.line_length)
+    before = Analysis(source.text, line_length=job.settings.line_length, codes=job.settings.codes())
     if before.problems:
         return _with_errors(untouched, *(syntax_error(problem) for problem in before.problems))
     with engine_faults() as faults:

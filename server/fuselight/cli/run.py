@@ -111,7 +111,7 @@ def check_file(job: Job, wanted: Wanted) -> FileReport:
     source = job.source()
     if isinstance(source, ReadingProblem):
         return FileReport(job.path, errors=(FileError(source.message),))
-    analysis = Analysis(source.text, line_length=job.settings.line_length)
+    analysis = Analysis(source.text, line_length=job.settings.line_length, codes=job.settings.codes())
     errors = [syntax_error(problem) for problem in analysis.problems]
     with engine_faults() as faults:
         found = [finding for finding in analysis.findings if finding.safety in job.settings.reported]

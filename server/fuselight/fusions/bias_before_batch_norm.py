@@ -34,8 +34,8 @@ is refused.
 - a `nn.Sequential` that holds the pair is indexed, iterated, sliced, unpacked or handed to a call that may do so, so
   that the output between them can be seen; all its ways through the file are followed, through variables, attributes,
   lists, results of functions and parameters of the file's own classes and functions;
-- there is not always a norm behind the layer (`if normalize: layers.append(...)`), or a variable holds the layer that is
-  put into a list, so that it may stand in another place too.
+- there is not always a norm behind the layer (`if normalize: layers.append(...)`), or a variable holds the layer that
+  is put into a list, so that it may stand in another place too.
 
 Source: Ioffe and Szegedy 2015, section 3.2; `torch.nn.BatchNorm2d`, torch 2.13.
 """

@@ -27,7 +27,7 @@ from functools import partial
 from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion
 from fuselight.fusions.model import Safety
 from fuselight.fusions.plan import Action, Method, OnValue, ReplaceExpression
-from fuselight.fusions.repeated_reshape import flattens, is_first_size, values_of
+from fuselight.fusions.repeated_reshape import flattens, is_size, values_of
 from fuselight.fusions.steps import (
     Pair,
     elements,
@@ -147,11 +147,13 @@ def f(x):
                 continue
             known = rank.exact == dimensions + 2
             shape = f"(N, C, {', '.join('DHW'[3 - dimensions :])})"
+            gone = [f"`{step.label}`" for step, what in ((pair.first, one), (pair.second, other)) if what]
+            goes = f"; {' and '.join(gone)} {'goes' if len(gone) == 1 else 'go'}" if gone else ""
             note = "" if known else f" (numerics: for a batch, of shape {shape})"
             safety = Safety.EXACT if known else Safety.NUMERICS
             dropped = (*one, *other)
             yield Match(
-                type(self), scope.name, second, message, f"Replace the two by one `.mean({dims})`{note}", safety,
+                type(self), scope.name, second, message, f"Replace the two by one `.mean({dims})`{goes}{note}", safety,
                 (first, *removed_places(dropped)), partial(_plan, pair, dims, dropped),
             )  # fmt: skip
 
@@ -181,9 +183,11 @@ def _flattens_all(pair: Pair, dimensions: int) -> bool:
     node = step.node
     if step.kind in ("method view", "reshape"):
         sizes = values_of(step)
-        if sizes is None or len(sizes) != 2 or sizes[1].constant != -1:
+        if sizes is None or len(sizes) != 2:
             return False
-        return any(is_first_size(sizes[0], of) for of in (pair.first.value, source_of(pair.first)))
+        either = (pair.first.value, source_of(pair.first))
+        channels = sizes[1].constant == -1 or any(is_size(sizes[1], of, 1) for of in either)
+        return channels and any(is_size(sizes[0], of, 0) for of in either)
     if isinstance(node, ast.Subscript):
         index = node.slice.elts if isinstance(node.slice, ast.Tuple) else []
         whole = [isinstance(one, ast.Slice) and one.lower is one.upper is one.step is None for one in index[:2]]

@@ -375,9 +375,7 @@ def _picked_by_position(module: Module) -> Refusal | None:
     for called in module.mentions.calls_of("modules"):
         walked: set[ast.AST] = set()
         for node in ast.walk(ast.Module(called.statement.body, [])):
-            if isinstance(node, ast.For):
-                walked.add(node.iter)
-            elif isinstance(node, ast.comprehension) and node.ifs:
+            if isinstance(node, ast.For) or (isinstance(node, ast.comprehension) and node.ifs):
                 walked.add(node.iter)
         if called.node not in walked:
             at = Place(called.statement, called.node)

@@ -156,7 +156,7 @@ def _plan(pair: Pair, method: Method | None) -> tuple[Action, ...]:
     assert value is not None
     actions, text = handed_past(pair)
     if method is not None:
-            return (*actions, ReplaceExpression(statement, node, OnValue(in_one_line(text), (method,))))
+        return (*actions, ReplaceExpression(statement, node, OnValue(in_one_line(text), (method,))))
     inner = operand(pair.first)
     assert inner is not None
     nested = operand(pair.second) is pair.first.node
@@ -273,7 +273,7 @@ def dimensions_of(step: Step) -> tuple[str, list[int]] | None:
     node = step.node
     if isinstance(node, ast.Attribute):
         return ("swap", [-2, -1]) if node.attr == "mT" and step.kind == "attribute" else None
-    if not isinstance(node, ast.Call) or node.keywords or step.layer is not None:
+    if not isinstance(node, ast.Call) or node.keywords or step.layer is not None or step.kind not in _KINDS:
         return None
     given = list(node.args) if is_method(step) else list(node.args[1:])
     if step.kind == "method t":

@@ -292,7 +292,8 @@ def is_size(size: Value, of: Value | None, dim: int) -> bool:
     if size.kind == "getitem" and len(size.inputs) == 2 and size.inputs[1].constant == dim:
         return _is_shape(size.inputs[0], of)
     if size.kind == "unpack" and size.index == dim and size.inputs:
-        starred = size.inputs[0].kind == "starred"
+        around = ast.walk(size.statement) if size.statement is not None else ()
+        starred = size.inputs[0].kind == "starred" or (dim > 0 and any(isinstance(one, ast.Starred) for one in around))
         return not starred and _is_shape(size.inputs[0], of)
     return False
 
@@ -399,8 +400,10 @@ def _surely_copies(pair: Pair) -> bool:
     ones are seen to stay, and all the others are merged.
     """
     permuted, graph = source_of(pair.first), pair.graph
-    given = dimensions_of(step_of(permuted, pair.scope)) if permuted is not None and permuted.inputs else None
-    if permuted is None or given is None or graph is None:
+    if permuted is None or graph is None or not isinstance(permuted.node, ast.Call | ast.Attribute):
+        return False
+    given = dimensions_of(step_of(permuted, pair.scope)) if permuted.inputs else None
+    if given is None:
         return False
     source = permuted.inputs[0]
     rank = rank_of(graph, source)

@@ -52,8 +52,10 @@ def needs_its_own_object(module: Module, pair: Pair) -> Refusal | None:
             if _is_of_the_object(use.node) or (use.by is not None and _is_of_the_object(use.by.node)):
                 node = use.node if isinstance(use.node, ast.expr | ast.stmt) else pair.second.node
                 return Refusal("something is done with the tensor object itself", Place(statement, node))
-            if use.how is Consumption.METADATA and use.by is not None and (
-                _compares_objects(use.by) or _is_id(use.by.node)
+            if (
+                use.how is Consumption.METADATA
+                and use.by is not None
+                and (_compares_objects(use.by) or _is_id(use.by.node))
             ):
                 return Refusal("whether it is another tensor object is asked for", at)
             if use.how is Consumption.STORED and one is value and isinstance(use.node, ast.Attribute):
