@@ -134,9 +134,7 @@ def runs_under_autocast(module: Module) -> bool:
     return module.mentions.has_word("autocast", "amp", "custom_fwd")
 
 
-def held_by(
-    module: Module, scope: Scope, graph: Graph, root: Value, rows: OneHot
-) -> tuple[ast.stmt, ...] | Refusal:
+def held_by(module: Module, scope: Scope, graph: Graph, root: Value, rows: OneHot) -> tuple[ast.stmt, ...] | Refusal:
     """The statements that hold the rows and nothing else, which may go: the index means the same where the root is."""
     statement = scope.statement
     assert root.node is not None

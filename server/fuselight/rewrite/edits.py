@@ -615,9 +615,7 @@ class _Renderer:
         emitter = self._emitter(action.before, None)
         match action.function:
             case MergeHook() as hook:
-                node = emitter.emit_merge_hook(
-                    name, hook.merged, hook.parts, hook.parameters, hook.dims, hook.unbiased
-                )
+                node = emitter.emit_merge_hook(name, hook.merged, hook.parts, hook.parameters, hook.dims, hook.unbiased)
             case ExpertsHook() as hook:
                 node = emitter.emit_experts_hook(name, hook.first, hook.second, hook.parts, hook.parameters)
             case TransposeHook() as hook:
