@@ -1,6 +1,7 @@
 """Random modules, rewritten as far as it goes, compute what they computed, on the checkpoints of before.
 
-`FUSELIGHT_RANDOM_PROGRAMS` sets how many of each kind the soak (`-m long`) runs, `FUSELIGHT_RANDOM_SEED` where it starts.
+`FUSELIGHT_RANDOM_PROGRAMS` sets how many of each kind the soak (`-m long`) runs, `FUSELIGHT_RANDOM_SEED` where it
+starts.
 """
 
 from __future__ import annotations

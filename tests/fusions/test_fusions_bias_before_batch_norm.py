@@ -1046,6 +1046,28 @@ def test_refused(miss: Miss) -> None:
         assert any(miss.reason in reason for reason in reasons), reasons
 
 
+@pytest.mark.parametrize(
+    ("lines", "offered"),
+    [
+        ("for i, p in enumerate(self.parameters()):\n    p.requires_grad = i > 2", False),
+        ("for p in list(self.parameters())[:3]:\n    p.requires_grad = False", False),
+        ("k = 0\nfor p in self.parameters():\n    k += 1\n    p.requires_grad = k > 2", False),
+        ("it = iter(self.parameters())\nnext(it).requires_grad = False", False),
+        ("ps = list(self.parameters())\nps[3].requires_grad_(False)", False),
+        ("first, *rest = self.parameters()", False),
+        ("total = sum(p.numel() for p in self.parameters())", True),
+        ("for p in self.parameters():\n    p.requires_grad = True", True),
+        ("device = next(self.parameters()).device", True),
+        ("ps = self.parameters()\nself.optimiser = torch.optim.SGD(ps, lr=0.1)", True),
+    ],
+)
+def test_a_parameter_that_goes_moves_those_behind_it(lines: str, offered: bool) -> None:
+    analysis = Analysis(module(f"{PAIR}\n{lines}", RUN))
+    assert [finding.code for finding in analysis.findings if finding.code == CODE] == [CODE] * offered
+    reasons = [finding.refused or "" for finding in analysis.refusals if finding.code == CODE]
+    assert offered or any("by position" in reason for reason in reasons), reasons
+
+
 def test_there_are_more_near_misses_than_matches() -> None:
     assert len(NEGATIVES) >= 2 * len(POSITIVES)
 

@@ -84,6 +84,11 @@ def test_composed(body: str, after: str, inputs: Inputs) -> None:
 
 
 REFUSED = [
+    (
+        "without gradients",
+        "with torch.no_grad():\n    h = x.transpose(1, 2).permute(0, 2, 1, 3)\nreturn x, h",
+        "gradients are switched off",
+    ),
     ("names of their own", "y = x.permute(0, 2, 3, 1)\nz = y.transpose(1, 2)\nreturn z", ""),
     ("keys", "k = x.transpose(1, 2)\nB, C, H, W = x.shape\nreturn torch.matmul(x, k.transpose(-1, -2))", ""),
     ("keys in one", "return x @ x.permute(0, 2, 1, 3).transpose(-1, -2)", ""),

@@ -25,6 +25,7 @@ from fuselight.fusions.plan import (
     SetArguments,
 )
 from fuselight.fusions.sequence import Chain, Link, Sequence
+from fuselight.fusions.walks import picked_by_position
 from fuselight.graph.classes import Layer, local_names
 from fuselight.graph.mentions import is_own_hook
 from fuselight.graph.module import Module
@@ -95,7 +96,7 @@ class RedundantBias(Sequence):
             return Refusal(
                 f"whether `{layer.label}` has a bias is decided by an expression", Place(layer.statement, layer.call)
             )
-        refusal = self.refusal(module, chain)
+        refusal = self.refusal(module, chain) or picked_by_position(module)
         if refusal is not None:
             return refusal
         held = layer.layer.attribute if layer.layer is not None else "self"

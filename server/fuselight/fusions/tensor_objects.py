@@ -36,6 +36,9 @@ def is_a_check(scope: Scope) -> Refusal | None:
     return None
 
 
+_GRADIENTS = frozenset({"no_grad", "inference_mode", "set_grad_enabled", "enable_grad"})
+
+
 def needs_its_own_object(module: Module, pair: Pair) -> Refusal | None:
     """Why the result of two steps that undo each other must stay another tensor object than its input.
 
@@ -47,6 +50,8 @@ def needs_its_own_object(module: Module, pair: Pair) -> Refusal | None:
     at = Place(statement, pair.second.node)
     if source is None or source.kind in ("attribute", "global"):
         return Refusal("what it works on may be a parameter, of which a view is none", at)
+    if _GRADIENTS & pair.scope.words or pair.scope.function.decorator_list:
+        return Refusal("gradients are switched off around it, which stops at the result and not at its input", at)
     for one in (source, value):
         for use in one.uses:
             if _is_of_the_object(use.node) or (use.by is not None and _is_of_the_object(use.by.node)):

@@ -53,8 +53,8 @@ def walked(module: Module, kind: str = "torch.nn.Linear") -> Refusal | None:
     return None
 
 
-def _taken_by_position(called: Called, assignment: ast.Assign) -> bool:
-    """Whether `ps = model.parameters()` is later taken apart: `next(ps)`, `zip(ps, qs)`, a loop over it."""
+def _taken_by_position(called: Called, assignment: ast.Assign, loops: bool = True) -> bool:
+    """Whether `ps = model.parameters()` is later taken apart: `next(ps)`, `zip(ps, qs)`, a loop over it (`loops`)."""
     names = {one.id for target in assignment.targets for one in ast.walk(target) if isinstance(one, ast.Name)}
     around = [called.function] if called.function is not None else called.statement.body
     for node in (inner for top in around for inner in ast.walk(top)):
@@ -65,11 +65,66 @@ def _taken_by_position(called: Called, assignment: ast.Assign) -> bool:
                     isinstance(one, ast.Name) and one.id in names for one in given
                 ):
                     return True
-            case ast.For(iter=ast.Name(id=name)) | ast.comprehension(iter=ast.Name(id=name)) if name in names:
+            case ast.For(iter=ast.Name(id=name)) | ast.comprehension(iter=ast.Name(id=name)) if loops and name in names:
                 return True
             case _:
                 pass
     return False
+
+
+def picked_by_position(module: Module) -> Refusal | None:
+    """Nobody may tell one parameter from another by its place among them: one that goes moves those behind it."""
+    for called in module.mentions.calls_of("parameters", "named_parameters"):
+        if not isinstance(called.node.func, ast.Attribute) or not called.around:
+            continue
+        why = Refusal("the file picks parameters of a model by position", Place(called.statement, called.node))
+        top = called.around[-1]
+        parents = {child: node for node in ast.walk(top) for child in ast.iter_child_nodes(node)}
+        node: ast.AST = called.node
+        parent = parents.get(node)
+        while isinstance(parent, ast.Call) and node in parent.args:
+            name = parent.func.attr if isinstance(parent.func, ast.Attribute) else getattr(parent.func, "id", "")
+            if name in ("enumerate", "iter", "islice", "reversed", "parameters_to_vector", "vector_to_parameters"):
+                return why
+            if name == "next":
+                outer = parents.get(parent)
+                if not (isinstance(outer, ast.Attribute) and outer.attr in _HARMLESS_ATTRIBUTES):
+                    return why
+            if name not in ("list", "tuple", "filter", "next"):
+                break
+            node, parent = parent, parents.get(parent)
+        match parent:
+            case ast.Subscript(value=value) if value is node:
+                return why
+            case ast.Assign():
+                several = any(isinstance(one, ast.Tuple | ast.List) for one in parent.targets)
+                if several or _taken_by_position(called, parent, loops=False) or _subscripted(called, parent):
+                    return why
+            case ast.For() if parent.iter is node and _counts(parent):
+                return why
+            case _:
+                pass
+    return None
+
+
+def _subscripted(called: Called, assignment: ast.Assign) -> bool:
+    """Whether a list of parameters that a name holds is indexed or sliced."""
+    names = {one.id for target in assignment.targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+    around = [called.function] if called.function is not None else called.statement.body
+    return any(
+        isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in names
+        for top in around
+        for node in ast.walk(top)
+    )
+
+
+def _counts(loop: ast.For) -> bool:
+    """Whether a loop counts its turns."""
+    return any(
+        isinstance(node, ast.AugAssign) and isinstance(node.value, ast.Constant)
+        for part in loop.body
+        for node in ast.walk(part)
+    )
 
 
 def _is_of_this_file(module: Module, func: ast.expr) -> bool:
