@@ -26,6 +26,11 @@ _CHILD_WALKS = ("children", "named_children", "add_module", "register_module")
 
 _TRANSFORMERS_MODULE = re.compile(r"\.(modeling_utils|modeling_outputs|configuration_\w+)\.")
 
+_NORMS = re.compile(
+    r"Batch_?Norm|(?i:^batch_?norms?$)|^(?i:bns?|norms?|norm_layers?|norm_types?)$|^running_(mean|var)$"
+)
+"""Names and strings that say that batch norms are picked from the layers of a model."""
+
 _BIAS_STRING = re.compile(r"""["']bias["']""")
 
 _CHECKPOINT_HOOKS = (
@@ -402,7 +407,7 @@ def _freezes(function: Function, evaluates: bool) -> bool:
     named |= {
         node.value for node in ast.walk(function) if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    if any("BatchNorm" in name for name in named):
+    if any(_NORMS.search(name) for name in named):
         return True
     return evaluates and bool(called & {"backward", "step"}) and "train" not in called
 

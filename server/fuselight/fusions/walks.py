@@ -78,33 +78,34 @@ def picked_by_position(module: Module) -> Refusal | None:
         if not isinstance(called.node.func, ast.Attribute) or not called.around:
             continue
         why = Refusal("the file picks parameters of a model by position", Place(called.statement, called.node))
-        top = called.around[-1]
-        parents = {child: node for node in ast.walk(top) for child in ast.iter_child_nodes(node)}
-        node: ast.AST = called.node
-        parent = parents.get(node)
-        while isinstance(parent, ast.Call) and node in parent.args:
-            name = parent.func.attr if isinstance(parent.func, ast.Attribute) else getattr(parent.func, "id", "")
-            if name in ("enumerate", "iter", "islice", "reversed", "parameters_to_vector", "vector_to_parameters"):
+        parents = _parents(called)
+        end = _end_of(module, called, parents)
+        if isinstance(end, ast.For):
+            if _counts(end):
                 return why
-            if name == "next":
-                outer = parents.get(parent)
-                if not (isinstance(outer, ast.Attribute) and outer.attr in _HARMLESS_ATTRIBUTES):
-                    return why
-            if name not in ("list", "tuple", "filter", "next"):
-                break
-            node, parent = parent, parents.get(parent)
-        match parent:
-            case ast.Subscript(value=value) if value is node:
+        elif isinstance(end, ast.comprehension):
+            whole = parents.get(end)
+            around = parents.get(whole) if whole is not None else None
+            kept = isinstance(around, ast.Assign) and _subscripted(called, around)
+            if kept or (whole is not None and _first_of(whole, parents)):
                 return why
-            case ast.Assign():
-                several = any(isinstance(one, ast.Tuple | ast.List) for one in parent.targets)
-                if several or _taken_by_position(called, parent, loops=False) or _subscripted(called, parent):
-                    return why
-            case ast.For() if parent.iter is node and _counts(parent):
-                return why
-            case _:
-                pass
+        elif end and not _is_zipped(called, parents):
+            return why
     return None
+
+
+def _is_zipped(called: Called, parents: dict[ast.AST, ast.AST]) -> bool:
+    """Whether two models of one class are walked side by side: both lose the same parameter."""
+    parent = parents.get(called.node)
+    return (
+        isinstance(parent, ast.Call)
+        and isinstance(parent.func, ast.Name)
+        and parent.func.id == "zip"
+        and all(
+            isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr in _WALKS
+            for one in parent.args
+        )
+    )
 
 
 def _subscripted(called: Called, assignment: ast.Assign) -> bool:
@@ -119,12 +120,26 @@ def _subscripted(called: Called, assignment: ast.Assign) -> bool:
 
 
 def _counts(loop: ast.For) -> bool:
-    """Whether a loop counts its turns."""
-    return any(
-        isinstance(node, ast.AugAssign) and isinstance(node.value, ast.Constant)
-        for part in loop.body
-        for node in ast.walk(part)
-    )
+    """Whether a loop tells its turns apart: by a counter or flag that it asks, by leaving, by taking from elsewhere."""
+    written: set[str] = set()
+    asked: set[str] = set()
+    for node in (inner for part in loop.body for inner in ast.walk(part)):
+        match node:
+            case ast.Break():
+                return True
+            case ast.Call(func=ast.Attribute(attr="pop" | "popleft") | ast.Name(id="next")):
+                return True
+            case (
+                ast.AugAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant())
+            ):
+                written.add(name)
+            case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test):
+                asked |= {one.id for one in ast.walk(test) if isinstance(one, ast.Name)}
+            case ast.Compare() | ast.Subscript():
+                asked |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+            case _:
+                pass
+    return bool(written & asked)
 
 
 def _is_of_this_file(module: Module, func: ast.expr) -> bool:
@@ -161,40 +176,80 @@ def _told_apart(called: Called, whole: ast.AST, variables: set[str], parents: di
 def _walk(module: Module, called: Called, kind: str) -> Refusal | None:
     place = Place(called.statement, called.node)
     why = Refusal("the file picks parameters or layers of a model by position, or measures them", place)
-    top = called.around[-1] if called.around else None
-    if top is None:
+    if not called.around:
         return None
-    parents = {child: node for node in ast.walk(top) for child in ast.iter_child_nodes(node)}
-    node: ast.AST = called.node
-    parent = parents.get(node)
-    while isinstance(parent, ast.Call) and node in parent.args:
-        name = parent.func.attr if isinstance(parent.func, ast.Attribute) else getattr(parent.func, "id", "")
-        if name in _BY_POSITION:
-            return why
-        if name == "next":
-            outer = parents.get(parent)
-            harmless = isinstance(outer, ast.Attribute) and outer.attr in _HARMLESS_ATTRIBUTES
-            return None if harmless else why
-        if name not in _TAKERS or name.startswith("clip_grad"):
-            # An optimiser, a clipping by the total norm: handed all of them. What the file itself defines may do more.
-            return why if _is_of_this_file(module, parent.func) else None
-        node, parent = parent, parents.get(parent)
-    if isinstance(parent, ast.Subscript | ast.Starred | ast.Assign | ast.Return):
-        several = isinstance(parent, ast.Assign) and any(
-            isinstance(one, ast.Tuple | ast.List) for one in parent.targets
-        )
-        apart = isinstance(parent, ast.Subscript | ast.Starred) or node is not called.node or several
-        return why if apart or (isinstance(parent, ast.Assign) and _taken_by_position(called, parent)) else None
-    if isinstance(parent, ast.For):
-        variables = {name.id for name in ast.walk(parent.target) if isinstance(name, ast.Name)}
-        return _uses(module, called, variables, parent.body, why, kind)
-    if isinstance(parent, ast.comprehension):
-        variables = {name.id for name in ast.walk(parent.target) if isinstance(name, ast.Name)}
-        whole = parents.get(parent)
-        if whole is not None and _told_apart(called, whole, variables, parents):
+    parents = _parents(called)
+    end = _end_of(module, called, parents)
+    if isinstance(end, ast.For):
+        variables = {name.id for name in ast.walk(end.target) if isinstance(name, ast.Name)}
+        return why if _counts(end) else _uses(module, called, variables, end.body, why, kind)
+    if isinstance(end, ast.comprehension):
+        variables = {name.id for name in ast.walk(end.target) if isinstance(name, ast.Name)}
+        whole = parents.get(end)
+        if whole is not None and (_told_apart(called, whole, variables, parents) or _first_of(whole, parents)):
             return why
         return _uses(module, called, variables, [whole] if whole is not None else [], why, kind)
-    return None
+    return why if end else None
+
+
+def _parents(called: Called) -> dict[ast.AST, ast.AST]:
+    return {child: node for node in ast.walk(called.around[-1]) for child in ast.iter_child_nodes(node)}
+
+
+def _end_of(module: Module, called: Called, parents: dict[ast.AST, ast.AST]) -> ast.For | ast.comprehension | bool:
+    """Where a walk ends: in a loop, in what may tell one parameter from another (True), or handed on whole."""
+    node: ast.AST = called.node
+    parent = parents.get(node)
+    while isinstance(parent, ast.Call | ast.keyword):
+        call = parents.get(parent) if isinstance(parent, ast.keyword) else parent
+        if not isinstance(call, ast.Call) or call.func is node:
+            return True
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        if name == "next":
+            outer = parents.get(call)
+            return not (isinstance(outer, ast.Attribute) and outer.attr in _HARMLESS_ATTRIBUTES)
+        if name in _BY_POSITION:
+            return True
+        if _takes_all(module, call, name):
+            return False
+        if name not in _TAKERS:
+            return True
+        node, parent = call, parents.get(call)
+    match parent:
+        case ast.For() | ast.comprehension() if parent.iter is node:
+            return parent
+        case ast.Dict():
+            keys = [key for key, value in zip(parent.keys, parent.values, strict=True) if value is node]
+            return not all(isinstance(key, ast.Constant) and key.value == "params" for key in keys)
+        case ast.Assign():
+            several = any(isinstance(one, ast.Tuple | ast.List) for one in parent.targets)
+            return several or node is not called.node or _taken_by_position(called, parent)
+        case ast.Return():
+            return node is not called.node
+        case ast.Expr():
+            return False
+        case _:
+            return True
+
+
+def _takes_all(module: Module, call: ast.Call, name: str) -> bool:
+    """Whether a call treats each element of each parameter alike: an optimiser, a clipping by the total norm."""
+    if name.startswith("clip_grad"):
+        return True
+    if _is_of_this_file(module, call.func) or name in ("ParameterList", "ParameterDict", "OrderedDict", "Counter"):
+        return False
+    return name[:1].isupper() or "optim" in name.lower()
+
+
+def _first_of(whole: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
+    """Whether one element of a comprehension is picked: `[...][2]`, `tuple(...)[:3]`, `next(...)`."""
+    node, parent = whole, parents.get(whole)
+    while isinstance(parent, ast.Call) and node in parent.args:
+        name = parent.func.attr if isinstance(parent.func, ast.Attribute) else getattr(parent.func, "id", "")
+        if name == "next" or name in _BY_POSITION:
+            return True
+        node, parent = parent, parents.get(parent)
+    return isinstance(parent, ast.Subscript | ast.Attribute) and parent.value is node
 
 
 def _applied(module: Module, called: Called, argument: ast.expr, kind: str) -> Refusal | None:
@@ -260,7 +315,7 @@ def _is_harmless(node: ast.Name, around: tuple[ast.AST, ...], variables: set[str
     if names and names[0] in _HARMLESS_ATTRIBUTES:
         return True
     if names and names[-1] in _FILLS and isinstance(parent, ast.Call) and parent.func is chain:
-        return not any(_mentions(argument, variables) for argument in _arguments(parent))
+        return not any(_mentions(argument, variables) or _draws(argument) for argument in _arguments(parent))
     match parent:
         case ast.Call(func=func) if chain in parent.args:
             name = func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "")
@@ -268,10 +323,10 @@ def _is_harmless(node: ast.Name, around: tuple[ast.AST, ...], variables: set[str
                 return True
             others = [argument for argument in _arguments(parent) if argument is not chain]
             if name in _FILLS:
-                return not any(_mentions(argument, variables) for argument in others)
+                return not any(_mentions(argument, variables) or _draws(argument) for argument in others)
             return name in provenance.SHAPE_INITIALISERS  # looked at on its own
         case ast.Call() if parent.func is chain and names and names[-1] == "numel":
-            return depth >= 2 and isinstance(around[depth - 2], ast.GeneratorExp | ast.ListComp)
+            return depth >= 2 and isinstance(around[depth - 2], ast.GeneratorExp | ast.ListComp | ast.AugAssign)
         case ast.Compare():
             return all(
                 isinstance(op, ast.Is | ast.IsNot | ast.In | ast.NotIn | ast.Eq | ast.NotEq) for op in parent.ops
@@ -296,3 +351,13 @@ def _arguments(call: ast.Call) -> list[ast.expr]:
 
 def _mentions(node: ast.expr, variables: set[str]) -> bool:
     return any(isinstance(inner, ast.Name) and inner.id in variables for inner in ast.walk(node))
+
+
+def _draws(node: ast.expr) -> bool:
+    """Whether an expression is another one in each turn of a loop."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Call):
+            name = inner.func.attr if isinstance(inner.func, ast.Attribute) else getattr(inner.func, "id", "")
+            if name.startswith(("rand", "normal", "uniform", "next", "pop", "choice", "gauss")):
+                return True
+    return False
