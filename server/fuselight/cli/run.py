@@ -284,7 +284,8 @@ def _in_processes(tasks: Sequence[_Task], run: Callable[[_Task], _T], processes:
     pool = ProcessPoolExecutor(processes, initializer=_ignore_interrupts)
     try:
         # All submitted, and so all workers started, before the progress bar starts its thread.
-        waiting = {pool.submit(_chunk, chunk, run): number for number, chunk in enumerate(chunks)}
+        with _uninterrupted():
+            waiting = {pool.submit(_chunk, chunk, run): number for number, chunk in enumerate(chunks)}
         with _progress(len(tasks)) as advance:
             for future in as_completed(waiting):
                 number = waiting[future]
@@ -315,6 +316,21 @@ def _alone(task: _Task, run: Callable[[_Task], _T]) -> _Done[_T]:
             return pool.submit(_chunk, [task], run).result()[0]
         except BrokenProcessPool:
             return None, "internal error: the process that read it died"
+
+
+@contextmanager
+def _uninterrupted() -> Generator[None]:
+    """Ctrl-C waits: raised between two steps of a lock of the pool's queues, it would leave the lock taken for good."""
+    import signal
+
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ignore_interrupts() -> None:
