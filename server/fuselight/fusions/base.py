@@ -67,6 +67,23 @@ class Report:
     reason: str
 
 
+def model_text(init: str, forward: str) -> str:
+    """A file with the class `M`, from the lines of its `__init__` and of its `forward`: the text of an example."""
+    lines = "".join(f"        {line}\n" for line in ("super().__init__()", *init.split("\n")))
+    body = "".join(f"        {line}\n" for line in forward.split("\n"))
+    return f"""\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self):
+{lines}
+    def forward(self, x):
+{body}"""
+
+
 class Fusion:
     """One fusion. Its docstring is its page; `code`, `name` and `words` say what it is and when to look for it."""
 
@@ -109,4 +126,6 @@ def fusion(cls: type[Fusion]) -> type[Fusion]:
     return cls
 
 
-__all__ = ["FUSIONS", "Example", "Fusion", "FusionInfo", "Match", "NearMiss", "Refusal", "Report", "fusion"]
+__all__ = [
+    "FUSIONS", "Example", "Fusion", "FusionInfo", "Match", "NearMiss", "Refusal", "Report", "fusion", "model_text",
+]  # fmt: skip

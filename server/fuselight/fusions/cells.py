@@ -26,6 +26,7 @@ from fuselight.fusions.walks import walked
 from fuselight.graph.classes import ClassInfo, Layer, assigned_names
 from fuselight.graph.mentions import self_parameter
 from fuselight.graph.module import Module, Scope
+from fuselight.graph.ranks import literal_number
 from fuselight.graph.values import Consumption, Graph, Value
 from fuselight_emitter.ir import LogicalNode
 
@@ -271,13 +272,13 @@ def _sizes(module: Module, side: Side, gates: int) -> tuple[str, str, dict[str, 
 
 def _divided(layer: Layer, width: ast.expr, gates: int) -> str | None:
     """The source of `hidden` in a width of `4 * hidden`, or a fourth of a number."""
-    number = sizes.integer(width)
+    number = literal_number(width)
     if number is not None:
         return str(number // gates) if number % gates == 0 else None
     match width:
         case ast.BinOp(left=left, op=ast.Mult(), right=right):
             for factor, other in ((left, right), (right, left)):
-                if sizes.integer(factor) == gates:
+                if literal_number(factor) == gates:
                     return sizes.source(layer.statement, other)
         case _:
             pass
@@ -332,7 +333,7 @@ def _initialised(module: Module) -> Refusal | None:
     for called in module.mentions.calls_of("zeros", "ones", "new_zeros", "new_ones"):
         given = called.node.args[:1]
         shape = given[0].elts[:1] if given and isinstance(given[0], ast.Tuple | ast.List) else given
-        if shape and sizes.integer(shape[0]) == 1:
+        if shape and literal_number(shape[0]) == 1:
             return Refusal(
                 "the file makes a state of one row, which a cell does not broadcast",
                 Place(called.statement, called.node),

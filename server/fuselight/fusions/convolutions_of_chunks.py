@@ -47,8 +47,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from fuselight.fusions import provenance, sizes
-from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion
-from fuselight.fusions.lists import LIST, alike, called, elements_of, list_of
+from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion, model_text
+from fuselight.fusions.lists import LIST, alike, called_itself, elements_of, list_of
 from fuselight.fusions.model import Safety
 from fuselight.fusions.naming import free_attribute, free_function, merged_name, snake_case
 from fuselight.fusions.plan import (
@@ -78,7 +78,7 @@ from fuselight.fusions.walks import walked
 from fuselight.graph.classes import ClassInfo, Layer, local_names, resolve
 from fuselight.graph.mentions import self_parameter
 from fuselight.graph.module import Module, Scope
-from fuselight.graph.ranks import argument, index_elements, rank_of
+from fuselight.graph.ranks import argument, index_elements, literal_number, rank_of
 from fuselight.graph.values import Graph, Value
 from fuselight.source.statements import Statement
 from fuselight_emitter.ir import LogicalNode
@@ -94,23 +94,6 @@ _SORTS: Mapping[str, Sort] = {
 }
 
 _CUTS = frozenset({"chunk", "split", "method tensor_split", "torch.tensor_split"})
-
-
-def _near(init: str, forward: str) -> str:
-    """A file with the class `M`."""
-    lines = "".join(f"        {line}\n" for line in ("super().__init__()", *init.split("\n")))
-    body = "".join(f"        {line}\n" for line in forward.split("\n"))
-    return f"""\
-import torch
-import torch.nn.functional as F
-from torch import nn
-
-
-class M(nn.Module):
-    def __init__(self):
-{lines}
-    def forward(self, x):
-{body}"""
 
 
 _TWO = "self.c1 = nn.Conv2d(4, 6, 3)\nself.c2 = nn.Conv2d(4, 6, 3)"
@@ -253,7 +236,7 @@ class M(nn.Module):
     near_misses = (
         # chunks of other sizes
         NearMiss(
-            _near(
+            model_text(
                 "self.c1 = nn.Conv2d(5, 6, 3)\nself.c2 = nn.Conv2d(4, 6, 3)",
                 f"{_CHUNKS}return torch.cat([self.c1(a), self.c2(b)], 1)",
             ),
@@ -261,7 +244,7 @@ class M(nn.Module):
         ),
         # results of other sizes
         NearMiss(
-            _near(
+            model_text(
                 "self.c1 = nn.Conv2d(4, 6, 3)\nself.c2 = nn.Conv2d(4, 2, 3)",
                 f"{_CHUNKS}return torch.cat([self.c1(a), self.c2(b)], 1)",
             ),
@@ -269,47 +252,51 @@ class M(nn.Module):
         ),
         # another window
         NearMiss(
-            _near(
+            model_text(
                 "self.c1 = nn.Conv2d(4, 6, 3, padding=1)\nself.c2 = nn.Conv2d(4, 6, 3, padding=2, dilation=2)",
                 f"{_CHUNKS}return torch.cat([self.c1(a), self.c2(b)], 1)",
             ),
             "differ in their padding",
         ),
         # in another order
-        NearMiss(_near(_TWO, f"{_CHUNKS}return torch.cat([self.c2(b), self.c1(a)], 1)"), "in another order"),
+        NearMiss(model_text(_TWO, f"{_CHUNKS}return torch.cat([self.c2(b), self.c1(a)], 1)"), "in another order"),
         # one convolution for both
-        NearMiss(_near(_TWO, f"{_CHUNKS}return torch.cat([self.c1(a), self.c1(b)], 1)"), ""),
+        NearMiss(model_text(_TWO, f"{_CHUNKS}return torch.cat([self.c1(a), self.c1(b)], 1)"), ""),
         # along another dimension
         NearMiss(
-            _near(_TWO, f"{_CHUNKS}return torch.cat([self.c1(a), self.c2(b)], 0)"),
+            model_text(_TWO, f"{_CHUNKS}return torch.cat([self.c1(a), self.c2(b)], 0)"),
             "not known to be that of the channels",
         ),
         # the batch is cut
         NearMiss(
-            _near(_TWO, "a, b = x.chunk(2)\nreturn torch.cat([self.c1(a), self.c2(b)], 1)"),
+            model_text(_TWO, "a, b = x.chunk(2)\nreturn torch.cat([self.c1(a), self.c2(b)], 1)"),
             "not known to be that of the channels",
         ),
         # a chunk is used besides
-        NearMiss(_near(_TWO, f"{_CHUNKS}return torch.cat([self.c1(a), self.c2(b)], 1) + b.sum()"), "is used again"),
+        NearMiss(
+            model_text(_TWO, f"{_CHUNKS}return torch.cat([self.c1(a), self.c2(b)], 1) + b.sum()"), "is used again"
+        ),
         # a third chunk
         NearMiss(
-            _near(_TWO, "a, b, c = x.chunk(3, 1)\nreturn torch.cat([self.c1(a), self.c2(b)], 1), c"),
+            model_text(_TWO, "a, b, c = x.chunk(3, 1)\nreturn torch.cat([self.c1(a), self.c2(b)], 1), c"),
             "not all of the input",
         ),
         # the first channels of perhaps more
-        NearMiss(_near(_TWO, "return torch.cat([self.c1(x[:, :4]), self.c2(x[:, 4:8])], 1)"), "not all of the input"),
+        NearMiss(
+            model_text(_TWO, "return torch.cat([self.c1(x[:, :4]), self.c2(x[:, 4:8])], 1)"), "not all of the input"
+        ),
         # how many there are is not said
         NearMiss(
-            _near(_TWO, "parts = x.split(4, 1)\nreturn torch.cat([self.c1(parts[0]), self.c2(parts[1])], 1)"),
+            model_text(_TWO, "parts = x.split(4, 1)\nreturn torch.cat([self.c1(parts[0]), self.c2(parts[1])], 1)"),
             "how many pieces",
         ),
         # the one is made of the other
-        NearMiss(_near(_TWO, f"{_CHUNKS}y = self.c1(a)\nreturn torch.cat([y, self.c2(b + y)], 1)"), ""),
+        NearMiss(model_text(_TWO, f"{_CHUNKS}y = self.c1(a)\nreturn torch.cat([y, self.c2(b + y)], 1)"), ""),
         # something else in the list
-        NearMiss(_near(_TWO, f"{_CHUNKS}return torch.cat([self.c1(a), self.c2(b), x], 1)"), ""),
+        NearMiss(model_text(_TWO, f"{_CHUNKS}return torch.cat([self.c1(a), self.c2(b), x], 1)"), ""),
         # the input is changed
         NearMiss(
-            _near(_TWO, f"{_CHUNKS}y = self.c1(a)\nx.mul_(2)\nreturn torch.cat([y, self.c2(b)], 1)"),
+            model_text(_TWO, f"{_CHUNKS}y = self.c1(a)\nx.mul_(2)\nreturn torch.cat([y, self.c2(b)], 1)"),
             "may be changed",
         ),
     )
@@ -839,7 +826,7 @@ def _of_list(module: Module, scope: Scope, graph: Graph, owner: ClassInfo, liste
     why = (
         provenance.known_class(module, owner)
         or provenance.touched(module, owner, layer, None, listed.mentions)
-        or called(module, owner, layer)
+        or called_itself(module, owner, layer)
         or provenance.named_in_strings(module, (layer.attribute,))
         or provenance.found_by_computed_name(module, owner)
         or provenance.hooked(module, names)
@@ -914,7 +901,7 @@ def _metadata(
         node = given.get(parameter)
         if parameter == "groups":
             one = node if node is not None else ast.Constant(1)
-            text = sizes.product(statement, count, one) if sizes.integer(one) != 1 else sizes.source(statement, count)
+            text = sizes.product(statement, count, one) if literal_number(one) != 1 else sizes.source(statement, count)
         elif parameter in ("in_channels", "out_channels") and node is not None:
             text = sizes.product(statement, count, node)
         elif node is not None:

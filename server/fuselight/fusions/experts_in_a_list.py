@@ -46,7 +46,7 @@ from dataclasses import dataclass
 
 from fuselight.fusions import provenance, sizes
 from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion
-from fuselight.fusions.lists import LIST, alike, called, elements_of, list_of, number
+from fuselight.fusions.lists import LIST, alike, called_itself, elements_of, is_linear, list_of, number
 from fuselight.fusions.model import Safety
 from fuselight.fusions.naming import free_attribute, free_function, free_local, snake_case
 from fuselight.fusions.plan import (
@@ -69,7 +69,7 @@ from fuselight.graph.classes import ClassInfo, Layer, local_names, resolve
 from fuselight.graph.kinds import kind_of_function, kind_of_layer, kind_of_method
 from fuselight.graph.mentions import self_parameter
 from fuselight.graph.module import Module, Scope
-from fuselight.graph.ranks import rank_of
+from fuselight.graph.ranks import literal_number, rank_of
 from fuselight.graph.values import Graph, Value
 from fuselight.source.names import dotted
 from fuselight_emitter.ir import LogicalNode
@@ -376,7 +376,7 @@ def _made(module: Module, experts: _Experts) -> _Made | Refusal | None:
         firsts, activation, seconds = layers
         paths = (f"{paths[0]}.0", f"{paths[0]}.2")
     place = Place(experts.lists[0].statement, experts.lists[0].assignment)
-    if not all(_is_linear(module, element, local) for element in (*firsts, *seconds)):
+    if not all(is_linear(module, element, local) for element in (*firsts, *seconds)):
         return None
     if number(count) != number(other):
         return Refusal("the lists are not shown to hold as many layers", place)
@@ -415,10 +415,6 @@ def _of_sequential(
     return (firsts, kind, seconds) if not kinds and kind in _ELEMENTWISE else None
 
 
-def _is_linear(module: Module, node: ast.expr, local: set[str]) -> bool:
-    return isinstance(node, ast.Call) and resolve(node.func, module.names, local) == _LINEAR
-
-
 # -- what speaks against it
 
 
@@ -432,7 +428,7 @@ def _refusal(
     for layer in experts.lists:
         why = (
             provenance.touched(module, owner, layer, None, experts.mentions)
-            or called(module, owner, layer)
+            or called_itself(module, owner, layer)
             or provenance.named_in_strings(module, (layer.attribute,))
         )
         if why is not None:
@@ -664,7 +660,7 @@ class _Edit:
         assert self.root.statement is not None
         graph = self.module.graph(self.scope)
         hidden = free_local("hidden", graph.all_names())
-        known = sizes.integer(made.first["out_features"])
+        known = literal_number(made.first["out_features"])
         count = str(made.count) if isinstance(made.count, int) else f"self.{second}_weight.shape[0]"
         apart = (
             Method("unflatten", {"arg_0": "-1", "arg_1": f"({count}, {known if known is not None else -1})"}),

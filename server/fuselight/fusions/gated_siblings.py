@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fuselight.fusions import provenance
-from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion
+from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion, model_text
 from fuselight.fusions.model import Safety
 from fuselight.fusions.plan import Action, Expression, Place
 from fuselight.fusions.siblings import (
@@ -53,24 +53,6 @@ from fuselight.graph.classes import ClassInfo
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.values import Graph, Value
 from fuselight_emitter.ir import LogicalNode
-
-
-def _near(init: str, forward: str) -> str:
-    """A file with the class `M`."""
-    lines = "".join(f"        {line}\n" for line in ("super().__init__()", *init.split("\n")))
-    body = "".join(f"        {line}\n" for line in forward.split("\n"))
-    return f"""\
-import torch
-import torch.nn.functional as F
-from torch import nn
-
-
-class M(nn.Module):
-    def __init__(self):
-{lines}
-    def forward(self, x):
-{body}"""
-
 
 _TWO = "self.value = nn.Linear(16, 24)\nself.gate = nn.Linear(16, 24)"
 
@@ -178,41 +160,41 @@ class M(nn.Module):
     )
     near_misses = (
         # another activation
-        NearMiss(_near(_TWO, "return self.value(x) * F.silu(self.gate(x))"), ""),
+        NearMiss(model_text(_TWO, "return self.value(x) * F.silu(self.gate(x))"), ""),
         # of two inputs
-        NearMiss(_near(_TWO, "return self.value(x) * torch.sigmoid(self.gate(x + 1))"), ""),
+        NearMiss(model_text(_TWO, "return self.value(x) * torch.sigmoid(self.gate(x + 1))"), ""),
         # the gate is read besides
         NearMiss(
-            _near(_TWO, "gate = torch.sigmoid(self.gate(x))\nreturn self.value(x) * gate, gate"),
+            model_text(_TWO, "gate = torch.sigmoid(self.gate(x))\nreturn self.value(x) * gate, gate"),
             "used again",
         ),
         # the value is read besides
         NearMiss(
-            _near(_TWO, "value = self.value(x)\nreturn value * torch.sigmoid(self.gate(x)) + value"),
+            model_text(_TWO, "value = self.value(x)\nreturn value * torch.sigmoid(self.gate(x)) + value"),
             "used again",
         ),
         # one gate for all features
         NearMiss(
-            _near(
+            model_text(
                 "self.value = nn.Linear(16, 24)\nself.gate = nn.Linear(16, 1)",
                 "return self.value(x) * torch.sigmoid(self.gate(x))",
             ),
             "are not known to be of one size",
         ),
         # both are sigmoids
-        NearMiss(_near(_TWO, "return torch.sigmoid(self.value(x)) * torch.sigmoid(self.gate(x))"), ""),
+        NearMiss(model_text(_TWO, "return torch.sigmoid(self.value(x)) * torch.sigmoid(self.gate(x))"), ""),
         # a sum
-        NearMiss(_near(_TWO, "return self.value(x) + torch.sigmoid(self.gate(x))"), ""),
+        NearMiss(model_text(_TWO, "return self.value(x) + torch.sigmoid(self.gate(x))"), ""),
         # one minus the gate
-        NearMiss(_near(_TWO, "return self.value(x) * (1 - torch.sigmoid(self.gate(x)))"), ""),
+        NearMiss(model_text(_TWO, "return self.value(x) * (1 - torch.sigmoid(self.gate(x)))"), ""),
         # the input is changed between
         NearMiss(
-            _near(_TWO, "value = self.value(x)\nx.mul_(2)\nreturn value * torch.sigmoid(self.gate(x))"),
+            model_text(_TWO, "value = self.value(x)\nx.mul_(2)\nreturn value * torch.sigmoid(self.gate(x))"),
             "may be changed between",
         ),
         # one has no bias
         NearMiss(
-            _near(
+            model_text(
                 "self.value = nn.Linear(16, 24)\nself.gate = nn.Linear(16, 24, bias=False)",
                 "return self.value(x) * torch.sigmoid(self.gate(x))",
             ),

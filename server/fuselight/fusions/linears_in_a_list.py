@@ -44,6 +44,7 @@ from dataclasses import dataclass
 
 from fuselight.fusions import provenance, sizes
 from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion
+from fuselight.fusions.lists import called_itself, is_linear
 from fuselight.fusions.model import Safety
 from fuselight.fusions.naming import free_attribute, free_function, snake_case
 from fuselight.fusions.plan import (
@@ -62,9 +63,10 @@ from fuselight.fusions.plan import (
     ReplaceStatements,
 )
 from fuselight.fusions.walks import walked
-from fuselight.graph.classes import ClassInfo, Layer, local_names, resolve
+from fuselight.graph.classes import ClassInfo, Layer, local_names
 from fuselight.graph.mentions import self_parameter
 from fuselight.graph.module import Module, Scope
+from fuselight.graph.ranks import literal_number
 from fuselight.graph.values import Graph, Value
 from fuselight_emitter.ir import LogicalNode
 
@@ -511,7 +513,7 @@ def _made(module: Module, layer: Layer) -> _Made | Refusal | None:
         return _literal(module, layer, elements.elts, local)
     else:
         return None
-    if not _is_linear(module, element, local):
+    if not is_linear(module, element, local):
         return None
     assert isinstance(element, ast.Call)
     place = Place(layer.statement, element)
@@ -566,7 +568,7 @@ def _filled(layer: Layer) -> tuple[ast.For, ast.expr, ast.AST] | None:
 
 def _literal(module: Module, layer: Layer, elements: list[ast.expr], local: set[str]) -> _Made | Refusal | None:
     """`nn.ModuleList([nn.Linear(16, 4), nn.Linear(16, 4)])`"""
-    if not elements or not all(_is_linear(module, element, local) for element in elements):
+    if not elements or not all(is_linear(module, element, local) for element in elements):
         return None
     every: list[dict[str, ast.expr]] = []
     for element in elements:
@@ -587,10 +589,6 @@ def _literal(module: Module, layer: Layer, elements: list[ast.expr], local: set[
     return _Made(first, every[0], len(elements), nodes, None, (), frozenset())
 
 
-def _is_linear(module: Module, node: ast.expr, local: set[str]) -> bool:
-    return isinstance(node, ast.Call) and resolve(node.func, module.names, local) == _LINEAR
-
-
 # -- what speaks against it
 
 
@@ -607,7 +605,7 @@ def _refusal(module: Module, scope: Scope, graph: Graph, owner: ClassInfo, site:
         or _counted(module, site, made)
         or provenance.known_class(module, owner)
         or provenance.touched(module, owner, layer, None, site.calls.mentions | made.mentions)
-        or _called_beside(module, owner, layer)
+        or called_itself(module, owner, layer)
         or provenance.named_in_strings(module, (layer.attribute,))
         or _numbered(module)
         or provenance.found_by_computed_name(module, owner)
@@ -667,8 +665,8 @@ def _counted(module: Module, site: _Site, made: _Made) -> Refusal | None:
     if counted is None:
         return None
     place = Place(site.calls.layer.statement, made.element)
-    wanted = count if isinstance(count, int) else sizes.integer(count)
-    if wanted is not None and sizes.integer(counted) == wanted:
+    wanted = count if isinstance(count, int) else literal_number(count)
+    if wanted is not None and literal_number(counted) == wanted:
         return None
     if isinstance(count, ast.expr) and _is_same_setting(module, site.calls.layer, counted, count):
         return None
@@ -692,14 +690,6 @@ def _is_same_setting(module: Module, layer: Layer, counted: ast.expr, count: ast
         return False
     bound = [one for one in ast.walk(layer.init) if isinstance(one, ast.Name) and one.id == count.id]
     return all(isinstance(one.ctx, ast.Load) for one in bound)
-
-
-def _called_beside(module: Module, owner: ClassInfo, layer: Layer) -> Refusal | None:
-    """A `nn.ModuleList` cannot be called: who calls it means something else."""
-    for mention in module.mentions.of_attribute(layer.attribute):
-        if mention.is_call and mention.owner in sizes.family_nodes(owner):
-            return Refusal(f"`{layer.attribute}` is called", Place(mention.statement, mention.node))
-    return None
 
 
 def _numbered(module: Module) -> Refusal | None:
@@ -765,9 +755,9 @@ def _joined(module: Module, site: _Site, made: _Made) -> _Joined:
     at = given.pop("dim", None) or given.pop("axis", None) or (root.inputs[1] if len(root.inputs) > 1 else None)
     plain = not given and len(root.inputs) <= 2
     dim = at.constant if at is not None else 0
-    number = made.count if isinstance(made.count, int) else sizes.integer(made.count)
+    number = made.count if isinstance(made.count, int) else literal_number(made.count)
     first = made.widths[0]
-    width = sizes.integer(first) if len(made.widths) == 1 and made.iterable is None else None
+    width = literal_number(first) if len(made.widths) == 1 and made.iterable is None else None
     if plain and root.kind == "cat" and dim == -1:
         return _Joined((), True)
     if plain and root.kind == "stack" and dim == -2 and width is not None:
@@ -778,7 +768,7 @@ def _joined(module: Module, site: _Site, made: _Made) -> _Joined:
         return _Joined((Method("split", {"arg_0": f"self.{name}", "dim": "-1"}),), False, kept)
     if len(made.widths) > 1:
         texts = [sizes.source(layer.statement, one) for one in made.widths]
-        if all(sizes.integer(one) is not None for one in made.widths):
+        if all(literal_number(one) is not None for one in made.widths):
             return _Joined((Method("split", {"arg_0": f"[{', '.join(texts)}]", "dim": "-1"}),), False)
         name = free_attribute(module, layer.owner, f"{layer.attribute}_widths")
         kept = Attribute(name, f"[{', '.join(texts)}]")
@@ -798,7 +788,7 @@ def _wide(layer: Layer, made: _Made, kept: Attribute | None) -> LogicalNode:
     if made.iterable is not None:
         total = f"sum({f'self.{kept.id}' if kept is not None else sizes.source(statement, made.iterable)})"
     elif len(made.widths) > 1:
-        numbers = [sizes.integer(width) for width in made.widths]
+        numbers = [literal_number(width) for width in made.widths]
         known = [number for number in numbers if number is not None]
         whole = len(known) == len(numbers)
         total = str(sum(known)) if whole else " + ".join(sizes.factor(statement, width) for width in made.widths)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from fuselight.fusions import provenance, sizes
 from fuselight.fusions.base import Refusal
 from fuselight.fusions.plan import Place
-from fuselight.graph.classes import ClassInfo, Layer
+from fuselight.graph.classes import ClassInfo, Layer, resolve
 from fuselight.graph.module import Module
+from fuselight.graph.ranks import literal_number
 
 LIST = "torch.nn.ModuleList"
 
@@ -40,7 +41,7 @@ def elements_of(module: Module, layer: Layer) -> tuple[list[ast.expr], ast.expr 
                 case ast.Call(func=ast.Name(id="range"), args=[count], keywords=[]) if sizes.is_builtin(
                     module, layer, "range"
                 ):
-                    number = sizes.integer(count)
+                    number = literal_number(count)
                     return [element], number if number is not None else count
                 case _:
                     return Refusal(f"how many layers `{layer.attribute}` has is not shown by a `range`", place)
@@ -69,9 +70,14 @@ def alike(
     return found[0] if all(text == texts[0] for text in texts) else None
 
 
-def called(module: Module, owner: ClassInfo, layer: Layer) -> Refusal | None:
+def called_itself(module: Module, owner: ClassInfo, layer: Layer) -> Refusal | None:
     """A `nn.ModuleList` cannot be called: who calls it means something else."""
     for mention in module.mentions.of_attribute(layer.attribute):
         if mention.is_call and mention.owner in sizes.family_nodes(owner):
             return Refusal(f"`{layer.attribute}` is called", Place(mention.statement, mention.node))
     return None
+
+
+def is_linear(module: Module, node: ast.expr, local: set[str]) -> bool:
+    """Whether an expression makes a plain `nn.Linear`."""
+    return isinstance(node, ast.Call) and resolve(node.func, module.names, local) == "torch.nn.Linear"

@@ -38,27 +38,10 @@ Source: `torch.nn.Conv2d`, `torch.nn.ConvTranspose2d`, `torch.Tensor.split`, tor
 
 from __future__ import annotations
 
-from fuselight.fusions.base import Example, NearMiss, fusion
+from fuselight.fusions.base import Example, NearMiss, fusion, model_text
 from fuselight.fusions.model import Safety
 from fuselight.fusions.siblings import CONVOLUTIONS
 from fuselight.fusions.split_siblings import Siblings
-
-
-def _near(init: str, forward: str) -> str:
-    """A file with the class `M`."""
-    lines = "".join(f"        {line}\n" for line in ("super().__init__()", *init.split("\n")))
-    body = "".join(f"        {line}\n" for line in forward.split("\n"))
-    return f"""\
-import torch
-import torch.nn.functional as F
-from torch import nn
-
-
-class M(nn.Module):
-    def __init__(self):
-{lines}
-    def forward(self, x):
-{body}"""
 
 
 @fusion
@@ -163,7 +146,7 @@ class M(nn.Module):
     near_misses = (
         # grouped
         NearMiss(
-            _near(
+            model_text(
                 "self.a = nn.Conv2d(4, 4, 1, groups=2)\nself.b = nn.Conv2d(4, 4, 1, groups=2)",
                 "return self.a(x), self.b(x)",
             ),
@@ -171,7 +154,7 @@ class M(nn.Module):
         ),
         # another window
         NearMiss(
-            _near(
+            model_text(
                 "self.a = nn.Conv2d(4, 4, 1)\nself.b = nn.Conv2d(4, 4, 3, padding=1)",
                 "return self.a(x), self.b(x)",
             ),
@@ -179,7 +162,7 @@ class M(nn.Module):
         ),
         # another stride
         NearMiss(
-            _near(
+            model_text(
                 "self.a = nn.Conv2d(4, 4, 2, 2)\nself.b = nn.Conv2d(4, 4, 2)",
                 "return self.a(x), self.b(x)",
             ),
@@ -187,7 +170,7 @@ class M(nn.Module):
         ),
         # padded with something else
         NearMiss(
-            _near(
+            model_text(
                 'self.a = nn.Conv2d(4, 4, 3, padding=1)\nself.b = nn.Conv2d(4, 4, 3, 1, 1, padding_mode="reflect")',
                 "return self.a(x), self.b(x)",
             ),
@@ -195,7 +178,7 @@ class M(nn.Module):
         ),
         # one bias
         NearMiss(
-            _near(
+            model_text(
                 "self.a = nn.Conv2d(4, 4, 1)\nself.b = nn.Conv2d(4, 4, 1, bias=False)",
                 "return self.a(x), self.b(x)",
             ),
@@ -203,7 +186,7 @@ class M(nn.Module):
         ),
         # written to in place
         NearMiss(
-            _near(
+            model_text(
                 "self.a = nn.Conv2d(4, 4, 1)\nself.b = nn.Conv2d(4, 4, 1)\nself.act = nn.ReLU(inplace=True)",
                 "return self.act(self.a(x)), self.b(x)",
             ),
@@ -211,7 +194,7 @@ class M(nn.Module):
         ),
         # the batch and the channels as one
         NearMiss(
-            _near(
+            model_text(
                 "self.a = nn.Conv2d(4, 4, 1)\nself.b = nn.Conv2d(4, 4, 1)",
                 "return self.a(x).view(-1, 5, 5), self.b(x)",
             ),
@@ -219,7 +202,7 @@ class M(nn.Module):
         ),
         # the input is another one
         NearMiss(
-            _near(
+            model_text(
                 "self.a = nn.Conv2d(4, 4, 1)\nself.b = nn.Conv2d(4, 4, 1)",
                 "a = self.a(x)\nx = F.relu(x)\nreturn a, self.b(x)",
             ),
@@ -227,7 +210,7 @@ class M(nn.Module):
         ),
         # one transposed
         NearMiss(
-            _near(
+            model_text(
                 "self.a = nn.Conv2d(4, 4, 1)\nself.b = nn.ConvTranspose2d(4, 4, 1)",
                 "return self.a(x), self.b(x)",
             ),
@@ -235,7 +218,7 @@ class M(nn.Module):
         ),
         # initialised by the shape of the whole weight
         NearMiss(
-            _near(
+            model_text(
                 "self.a = nn.Conv2d(4, 4, 1)\nself.b = nn.Conv2d(4, 4, 1)\nfor m in self.modules():\n"
                 '    if isinstance(m, nn.Conv2d):\n        nn.init.kaiming_normal_(m.weight, mode="fan_out")',
                 "return self.a(x), self.b(x)",
@@ -244,7 +227,7 @@ class M(nn.Module):
         ),
         # called twice
         NearMiss(
-            _near(
+            model_text(
                 "self.a = nn.Conv2d(4, 4, 1)\nself.b = nn.Conv2d(4, 4, 1)",
                 "return self.a(x), self.b(x), self.a(x + 1)",
             ),

@@ -11,7 +11,7 @@ import ast
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fuselight.fusions import provenance
+from fuselight.fusions import provenance, sizes
 from fuselight.fusions.base import Refusal
 from fuselight.fusions.model import Safety
 from fuselight.fusions.naming import free_attribute, free_function, merged_name, snake_case
@@ -205,7 +205,7 @@ def layer_as_part(
     if arguments is None or not all(name in arguments for name in sort.required):
         return Refusal(f"the constructor of `{layer.attribute}` is not that of `nn.{sort.name}`", _constructor(layer))
     for name, node in arguments.items():
-        if not _is_pure(node):
+        if not sizes.is_pure(node):
             return Refusal(f"`{name}` of `{layer.attribute}` is worked out by a call", _constructor(layer))
         if name in sort.only and ast.unparse(node) != sort.only[name][0]:
             return Refusal(f"`{layer.attribute}` {sort.only[name][1]}", _constructor(layer))
@@ -242,27 +242,6 @@ def _arguments(layer: Layer, sort: Sort) -> dict[str, ast.expr] | None:
             return None
         arguments[given.arg] = given.value
     return arguments
-
-
-def _is_pure(node: ast.expr) -> bool:
-    """Whether evaluating an argument twice, or a line earlier, is evaluating it once."""
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Call):
-            pure = isinstance(inner.func, ast.Name) and inner.func.id in (
-                "int",
-                "len",
-                "max",
-                "min",
-                "round",
-                "sum",
-                "abs",
-            )
-            path = ast.unparse(inner.func)
-            if not pure and not path.startswith("math.") and path != "getattr":
-                return False
-        elif isinstance(inner, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom | ast.Lambda):
-            return False
-    return True
 
 
 def refusal(module: Module, owner: ClassInfo, parts: list[Part]) -> Refusal | None:

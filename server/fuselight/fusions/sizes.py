@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from fuselight.graph.classes import ClassInfo, Layer, local_names
 from fuselight.graph.mentions import Function
 from fuselight.graph.module import Module
+from fuselight.graph.ranks import literal_number
 from fuselight.source.statements import Statement
 
 LINEAR = ("in_features", "out_features", "bias", "device", "dtype")
@@ -48,17 +49,6 @@ def is_pure(node: ast.expr) -> bool:
     return True
 
 
-def integer(node: ast.expr | None) -> int | None:
-    """The value of an integer literal, `-1` among them."""
-    match node:
-        case ast.Constant(value=value) if type(value) is int:
-            return value
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=value)) if type(value) is int:
-            return -value
-        case _:
-            return None
-
-
 def source(statement: Statement, node: ast.expr) -> str:
     """The source of an expression, on one line."""
     if isinstance(node, ast.Constant) and not hasattr(node, "lineno"):
@@ -78,7 +68,7 @@ def factor(statement: Statement, node: ast.expr) -> str:
 
 def product(statement: Statement, first: ast.expr, second: ast.expr) -> str:
     """The product of two sizes: a number where both are."""
-    one, other = integer(first), integer(second)
+    one, other = literal_number(first), literal_number(second)
     if one is not None and other is not None:
         return str(one * other)
     return f"{factor(statement, first)} * {factor(statement, second)}"

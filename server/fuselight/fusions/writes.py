@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fuselight.fusions.base import Refusal
 from fuselight.fusions.plan import Place
 from fuselight.graph.classes import Layer, resolve
-from fuselight.graph.effects import VIEWING_LAYERS, made_in_place
+from fuselight.graph.effects import VIEWING_LAYERS, called_name, made_in_place
 from fuselight.graph.kinds import CONTAINERS, is_in_place_name, is_torch_layer
 from fuselight.graph.mentions import Function, self_parameter
 from fuselight.graph.module import Module, Scope
@@ -63,7 +63,7 @@ def source_written_behind(
         if not write.sure and not _may_write(module, scope, write):
             continue
         how = "is" if write.sure else "may be"
-        return Refusal(f"{_named(name, 'its input')} {how} written to in place behind it", _place(scope, write))
+        return Refusal(f"{name or 'its input'} {how} written to in place behind it", _place(scope, write))
     return None
 
 
@@ -80,10 +80,10 @@ def result_written(module: Module, scope: Scope, graph: Graph, value: Value, nam
         # Its own number: not the memory that all parameters may share.
         if write.node is not value.node and write.roots & roots and (write.sure or _may_write(module, scope, write)):
             how = "is" if write.sure else "may be"
-            return Refusal(f"{_named(name, 'its result')} {how} written to in place behind it", _place(scope, write))
+            return Refusal(f"{name or 'its result'} {how} written to in place behind it", _place(scope, write))
     if _leaves(module, value, roots) and written_by_others(module, graph.function):
         at = Place(scope.statement, value.node) if value.node is not None else None
-        return Refusal(f"{_named(name, 'its result')} is handed on, in a file that works in place", at)
+        return Refusal(f"{name or 'its result'} is handed on, in a file that works in place", at)
     return None
 
 
@@ -209,7 +209,7 @@ def _is_to_a_tensor(node: ast.AST, plain: frozenset[str]) -> bool:
 
 
 def _is_module(node: ast.expr) -> bool:
-    return _last(node) in ("torch", "F", "functional", "nn", "init")
+    return called_name(node) in ("torch", "F", "functional", "nn", "init")
 
 
 def is_fresh(made: ast.Call, kind: str) -> bool:
@@ -223,7 +223,7 @@ def _may_write(module: Module, scope: Scope, write: Write) -> bool:
     """Whether a call of which the graph knows nothing may write to what it is given, as far as the file shows it."""
     call = write.node
     if not isinstance(call, ast.Call):  # a comprehension, a generator
-        called = {_last(one.func) or "" for one in ast.walk(call) if isinstance(one, ast.Call)}
+        called = {called_name(one.func) or "" for one in ast.walk(call) if isinstance(one, ast.Call)}
         changed = any(map(is_in_place_name, called)) or any(one.name in called for one in _writers(module))
         return changed or works_in_place(module)
     layer = _layer(scope, call.func)
@@ -232,8 +232,8 @@ def _may_write(module: Module, scope: Scope, write: Write) -> bool:
         return False
     if works_in_place(module):
         return True
-    name = _last(call.func)
-    maker = _last(made.func) if made is not None else None
+    name = called_name(call.func)
+    maker = called_name(made.func) if made is not None else None
     writers = list(_writers(module))
     if any(one.name == name for one in writers):
         return True
@@ -406,16 +406,6 @@ def _leaves(module: Module, value: Value, roots: frozenset[int]) -> bool:
             if use.by is not None and use.by.roots & roots and not _starts_anew(module, use.by.layer):
                 waiting.append(use.by)
     return False
-
-
-def _named(name: str | None, otherwise: str) -> str:
-    return name or otherwise
-
-
-def _last(func: ast.expr) -> str | None:
-    if isinstance(func, ast.Attribute):
-        return func.attr
-    return func.id if isinstance(func, ast.Name) else None
 
 
 _Loops = tuple[ast.For | ast.AsyncFor | ast.While, ...]

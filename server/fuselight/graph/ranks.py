@@ -576,7 +576,7 @@ def _constructor_numbers(value: Value, *wanted: tuple[str, int]) -> tuple[int | 
     return tuple(found)
 
 
-def literal_number(node: ast.expr) -> int | None:
+def literal_number(node: ast.expr | None) -> int | None:
     """The integer that an expression writes out, with its sign."""
     match node:
         case ast.Constant(value=int() as number) if type(number) is int:
