@@ -259,7 +259,8 @@ def _norm(writer: _Writer) -> list[str]:
 
 def _padding(writer: _Writer) -> list[str]:
     source = writer.pick("image", 3)
-    assert source is not None
+    if source is None:
+        return []
     size = writer.shapes[source][1]
     pad = writer.random.choice(
         [
@@ -290,7 +291,8 @@ def _padding(writer: _Writer) -> list[str]:
 
 def _pooled(writer: _Writer) -> list[str]:
     source = writer.pick("image", 4)
-    assert source is not None
+    if source is None:
+        return []
     size = writer.shapes[source][1]
     pool = writer.random.choice(
         [
