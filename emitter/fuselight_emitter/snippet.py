@@ -135,6 +135,51 @@ class PythonSnippetEmitter:
         """
         return _behind(self._call(node, input_vars), methods, node.id)
 
+    def emit_template(self, template: str, operands: Mapping[str, str | None]) -> cst.BaseExpression:
+        """Emit an expression in neutral kinds, `softmax(x, dim=d)`, with source in the place of its variables.
+
+        Args:
+            template: Python. A name that is called is a function's neutral kind, and its keywords are neutral
+                parameter names; any other name is a variable. Operators, methods, attributes, subscripts and literals
+                stand for themselves.
+            operands: An expression for every variable; None where an argument is left out.
+
+        Raises:
+            EmitError: The template is malformed or holds an unknown kind or variable, or an expression is malformed.
+        """
+        try:
+            expression = cst.parse_expression(template)
+        except cst.ParserSyntaxError:
+            raise EmitError("a template does not parse", node="template", text=template) from None
+        return self._filled(expression, operands)
+
+    def emit_template_call(
+        self, template: str, operands: Mapping[str, str | None], output_var: str | Sequence[str]
+    ) -> cst.SimpleStatementLine:
+        """Emit `<output_var> = <template>`; a sequence of names takes a tuple apart.
+
+        Raises:
+            EmitError: As `emit_template`, or an output is no name.
+        """
+        several = not isinstance(output_var, str)
+        targets = [_target(name, "template") for name in ([output_var] if isinstance(output_var, str) else output_var)]
+        return _assign(targets, self.emit_template(template, operands), unpack=several)
+
+    def emit_attention(self, id: str, inputs: tuple[str, str, str]) -> cst.BaseExpression:
+        """Emit `self.<id>(<query>, <key>, <value>, need_weights=False)[0]`, of a `torch.nn.MultiheadAttention`.
+
+        Without the weights, which the second element of its result would be, torch takes the fused kernel.
+
+        Raises:
+            EmitError: The framework is not torch, or the id or an input is malformed.
+        """
+        if self.framework != "torch":
+            raise EmitError(f"{self.framework} has no such layer", node=id, text=id)
+        call_ = self._call(LogicalNode(id, "torch.nn.MultiheadAttention", {}), inputs)
+        keyword = argument(cst.Name("False"), name="need_weights")
+        first = cst.SubscriptElement(cst.Index(cst.Integer("0")))
+        return cst.Subscript(call_.with_changes(args=[*call_.args, keyword]), [first])
+
     def emit_methods(self, value: str, methods: Sequence[tuple[str, Mapping[str, str]]]) -> cst.BaseExpression:
         """Emit `<value>.<method>(...)`, perhaps with further methods behind it.
 
@@ -383,7 +428,7 @@ def {name}(module, state_dict, prefix, *args):
         order: Sequence[int] = (),
         negated: int | None = None,
     ) -> cst.FunctionDef:
-        """Emit a function that makes the parameters of a `torch.nn.LSTMCell` or `GRUCell` of those of linear layers.
+        """Emit a function that makes the parameters of a layer, such as `torch.nn.LSTMCell`, of those of linear layers.
 
         It is for `torch.nn.Module.register_load_state_dict_pre_hook`. A parameter of which not all entries are there is
         left alone, so that a strict load reports it.
@@ -393,7 +438,7 @@ def {name}(module, state_dict, prefix, *args):
             cell: The attribute that holds the cell.
             parts: The attributes that held the linear layers.
             parameters: From each of the cell's parameters, "weight_ih", to the entries, "xi.weight", that hold the
-                rows of its gates, one after the other, or to one entry that holds the rows of all.
+                rows of its gates, one after the other; or, with an order, to one entry that holds the rows of all.
             order: Which block of rows of such an entry each gate is.
             negated: The gate, counted from 0, whose rows change their sign.
 
@@ -406,9 +451,10 @@ def {name}(module, state_dict, prefix, *args):
         for module in (cell, *parts, *(entry for entries in parameters.values() for entry in entries)):
             _check_module_path(module, name)
         for parameter in parameters:
-            if not is_identifier(parameter):
+            if not is_dotted_name(parameter):
                 raise EmitError("a parameter's name has to be an identifier", node=name, text=parameter)
-        if not parameters or not parts or any((len(one) == 1) != bool(order) for one in parameters.values()):
+        uneven = any(not one or (order and len(one) != 1) for one in parameters.values())
+        if not parameters or not parts or uneven:
             raise EmitError("no parameters to merge", node=name, text=cell)
         cat = self._names.spell("torch.cat", _MERGE_HOOK_NAMES | {"key", "rows"})
         listed = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
@@ -706,7 +752,7 @@ def fuse(self):
             raise EmitError("this is not one simple statement", text=source)
         return statement
 
-    def render(self, node: cst.BaseStatement | cst.BaseExpression, indent: str = "") -> str:
+    def render(self, node: cst.BaseStatement | cst.BaseExpression, indent: str = "", *, broken: bool = True) -> str:
         """Return the source of `node`, without a line end, with `indent` in front of it.
 
         A line that is longer than the line length, `indent` included and a tab counted as four columns, is broken
@@ -715,7 +761,8 @@ def fuse(self):
         """
         statement = cst.SimpleStatementLine([cst.Expr(node)]) if isinstance(node, cst.BaseExpression) else node
         source = cst.Module([]).code_for_node(statement)
-        return lay_out(source, line_length=self._line_length, indent=indent, indent_unit=self._indent_unit)
+        length = self._line_length if broken else 1_000_000
+        return lay_out(source, line_length=length, indent=indent, indent_unit=self._indent_unit)
 
     def _kind(self, node: LogicalNode) -> _Kind:
         kind = node.kind
@@ -758,6 +805,60 @@ def fuse(self):
         arguments = _arguments(node)
         function = dotted(self._names.spell(kind.api) if kind.known else kind.api)
         return call(function, [*inputs, *arguments])
+
+    def _filled(
+        self, node: cst.BaseExpression, operands: Mapping[str, str | None], tight: bool = False
+    ) -> cst.BaseExpression:
+        """A template's part with its variables filled in; `tight` beside an operator, a dot or a subscript."""
+
+        def filled(part: cst.BaseExpression, tight: bool = True) -> cst.BaseExpression:
+            return self._filled(part, operands, tight)
+
+        match node:
+            case cst.Name(value=name):
+                if name in ("True", "False", "None"):
+                    return node
+                text = operands.get(name)
+                if text is None:
+                    raise EmitError("a template's variable has no operand", node="template", text=name)
+                expression = parse_expression(text, node=name, bracketed=not tight)
+                return _enclosed(expression) if tight else expression
+            case cst.Call(func=cst.Name(value=kind)):
+                return self._filled_call(node, kind, operands)
+            case cst.Call(func=cst.Attribute() as func):
+                given = [one.with_changes(value=filled(one.value, False)) for one in node.args]
+                return node.with_changes(func=func.with_changes(value=filled(func.value)), args=given)
+            case cst.Attribute():
+                return node.with_changes(value=filled(node.value))
+            case cst.Subscript():
+                return node.with_changes(value=filled(node.value))
+            case cst.BinaryOperation():
+                return node.with_changes(left=filled(node.left), right=filled(node.right))
+            case cst.UnaryOperation():
+                return node.with_changes(expression=filled(node.expression))
+            case cst.Comparison():
+                compared = [one.with_changes(comparator=filled(one.comparator)) for one in node.comparisons]
+                return node.with_changes(left=filled(node.left), comparisons=compared)
+            case cst.Tuple() | cst.List():
+                elements = [one.with_changes(value=filled(one.value, False)) for one in node.elements]
+                return node.with_changes(elements=elements)
+            case cst.Integer() | cst.Float() | cst.BaseString():
+                return node
+            case _:
+                raise EmitError("a template cannot hold this", node="template", text=cst.Module([]).code_for_node(node))
+
+    def _filled_call(self, node: cst.Call, kind: str, operands: Mapping[str, str | None]) -> cst.Call:
+        function = self._dialect.function(kind)
+        if function is None:
+            raise EmitError(f"{self.framework} has no function of this kind", node="template", text=kind)
+        spelled = {one.name: one.spelled for one in self._dialect.parameters(kind)}
+        given: list[cst.Arg] = []
+        for one in node.args:
+            if isinstance(one.value, cst.Name) and one.value.value in operands and operands[one.value.value] is None:
+                continue
+            name = one.keyword.value if one.keyword is not None else None
+            given.append(argument(self._filled(one.value, operands), name=spelled.get(name, name) if name else None))
+        return call(dotted(self._names.spell(function.api)), given)
 
     def _sizes(self, sizes: str | Sequence[str], node: LogicalNode) -> cst.BaseExpression:
         if isinstance(sizes, str):
@@ -817,6 +918,16 @@ def _arguments(node: LogicalNode) -> list[cst.Arg]:
         else:
             keywords.append(argument(value, name=key))
     return [given for _, given in sorted(positional, key=lambda item: item[0])] + keywords
+
+
+def _enclosed(expression: cst.BaseExpression) -> cst.BaseExpression:
+    """An expression in parentheses, unless it holds together by itself beside an operator or a dot."""
+    holds = (
+        cst.Name | cst.Attribute | cst.Call | cst.Subscript | cst.Float | cst.BaseString | cst.BaseList | cst.BaseDict
+    )
+    if expression.lpar or isinstance(expression, holds | cst.Integer):
+        return expression
+    return expression.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
 
 
 def _offsets(sizes: cst.List) -> list[cst.BaseExpression]:

@@ -6,9 +6,10 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from fuselight.fusions.base import Fusion, Match
+from fuselight.fusions.expression import Expression, index_of
 from fuselight.fusions.model import Finding, Fix, Safety
 from fuselight.fusions.plan import Place
 from fuselight.graph.mentions import Asked, words_of
@@ -135,10 +136,13 @@ class Analysis:
 
     def _look_at(self, statement: Statement, fusions: list[Fusion]) -> _Kept:
         matches: list[Match] = []
+        expressions = index_of(tuple(type(one) for one in fusions if isinstance(one, Expression)))
+        others = [one for one in fusions if not isinstance(one, Expression)]
         with self._module.mentions.recorded() as asked:
             for scope in self._module.scopes(statement):
-                for one in fusions:
+                for one in others:
                     matches += _matches_of(one, self._module, scope)
+                matches += expressions.matches(self._module, scope, partial(_failed, scope))
         return _Kept([one.code for one in fusions], _without_covered(matches), asked)
 
     @cached_property
@@ -227,7 +231,7 @@ def _without_covered(matches: list[Match]) -> list[Match]:
 
     A larger one that is less safe than a smaller one leaves it standing: both are offered.
     """
-    places = [frozenset(place.node for place in (match.place, *match.others)) for match in matches]
+    places = [match.parts | {place.node for place in (match.place, *match.others)} for match in matches]
     offered = [at for at, match in enumerate(matches) if match.refused is None and match.withheld is None]
 
     def covers(larger: int, smaller: int) -> bool:
@@ -243,9 +247,13 @@ def _matches_of(one: Fusion, module: Module, scope: Scope) -> list[Match]:
     try:
         return list(one.matches(module, scope))
     except Exception:
-        # A fault in one fusion costs that fusion at that site, never the others.
-        _log.exception("%s failed in %s", one.code, scope.name or "the module")
+        _failed(scope, type(one))
         return []
+
+
+def _failed(scope: Scope, fusion: type[Fusion]) -> None:
+    """A fault in one fusion costs that fusion at that site, never the others."""
+    _log.exception("%s failed in %s", fusion.code, scope.name or "the module")
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,7 +244,7 @@ USES = [
     miss("the gate is captured", "s = torch.sigmoid(x)\nh = lambda: s\nreturn x * s + h()", "used again"),
     miss("the gate by a walrus", "return x * (s := torch.sigmoid(x)) + s"),
     miss("the gate by a walrus alone", "return x * (s := torch.sigmoid(x))", "bound inside"),
-    miss("the gate in a tuple", "s, n = torch.sigmoid(x), 1\nreturn x * s * n"),
+    miss("the gate in a tuple", "s, n = torch.sigmoid(x), g\nreturn x * s * n", "variable of its own"),
     miss("the gate in another branch", "s = x\nif g:\n    s = torch.sigmoid(x)\nreturn x * s"),
     miss("the product in a branch", "s = torch.sigmoid(x)\nif g:\n    return x * s\nreturn x", "different branches"),
     miss(

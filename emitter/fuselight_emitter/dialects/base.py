@@ -18,6 +18,9 @@ class Function:
         methods: Methods of the framework's array that compute the same, with the array as the first argument.
         operator: The Python operator that computes the same, if there is one.
         layer: The kind of the layer that computes the same without holding parameters or state.
+        signature: The parameters in their order, by neutral names, each with its default where it has one:
+            "input dim=None keepdim=False". A name that the framework spells otherwise stands behind a colon:
+            "input:x dim:axis=None". Empty where nobody has written it down yet.
     """
 
     api: str
@@ -25,6 +28,22 @@ class Function:
     methods: tuple[str, ...] = ()
     operator: str | None = None
     layer: str | None = None
+    signature: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a function.
+
+    Attributes:
+        name: Its neutral name, the same in every framework.
+        spelled: Its name in the framework.
+        default: What it is when it is not given, as source text; None where it must be given.
+    """
+
+    name: str
+    spelled: str
+    default: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +103,9 @@ class Dialect:
     _layer_kinds: dict[str, str] = field(default_factory=dict[str, str], init=False, repr=False, compare=False)
     _methods: dict[str, str] = field(default_factory=dict[str, str], init=False, repr=False, compare=False)
     _short: dict[str, str] = field(default_factory=dict[str, str], init=False, repr=False, compare=False)
+    _parameters: dict[str, tuple[Parameter, ...]] = field(
+        default_factory=dict[str, tuple[Parameter, ...]], init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         self._layer_kinds.update({api: kind for kind, api in self.layers.items()})
@@ -97,6 +119,15 @@ class Dialect:
     def function_kind(self, qualified: str) -> str | None:
         """The neutral kind of a function by any of its fully qualified names."""
         return self._kinds.get(qualified)
+
+    def parameters(self, kind: str) -> tuple[Parameter, ...]:
+        """The parameters of a function by its neutral kind; empty where the tables do not say."""
+        known = self._parameters.get(kind)
+        if known is None:
+            function = self.functions.get(kind)
+            known = tuple(_parameter(text) for text in function.signature.split()) if function is not None else ()
+            self._parameters[kind] = known
+        return known
 
     def layer_kind(self, qualified: str) -> str | None:
         """The kind of a stateful layer by its fully qualified name."""
@@ -112,6 +143,12 @@ class Dialect:
         if found is None and kind in self._short:
             found = self.functions[self._short[kind]]
         return found
+
+
+def _parameter(text: str) -> Parameter:
+    names, equals, default = text.partition("=")
+    name, _, spelled = names.partition(":")
+    return Parameter(name, spelled or name, default if equals else None)
 
 
 def under(module: str, names: str) -> dict[str, str]:

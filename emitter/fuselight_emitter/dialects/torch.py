@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fuselight_emitter.dialects.base import Dialect, Function, RequiredImport, under
 
 _F = "torch.nn.functional"
@@ -109,7 +111,9 @@ _FUNCTIONS = {
     "where": _function("where"),
     "masked_fill": _function("masked_fill", methods="masked_fill"),
     "addcmul": _function("addcmul", methods="addcmul"),
+    "addcdiv": _function("addcdiv", methods="addcdiv"),
     "lerp": _function("lerp", methods="lerp"),
+    "hypot": _function("hypot", methods="hypot"),
     "logaddexp": _function("logaddexp", methods="logaddexp"),
     # Linear algebra.
     "matmul": _function("matmul", "torch.linalg.matmul", methods="matmul", operator="@"),
@@ -119,6 +123,9 @@ _FUNCTIONS = {
     "baddbmm": _function("baddbmm", methods="baddbmm"),
     "einsum": _function("einsum"),
     "linear": _function("linear", api=_F),
+    "vecdot": _function("vecdot", api="torch.linalg"),
+    "cdist": _function("cdist"),
+    "diag": _function("diag", methods="diag"),
     "bilinear": _function("bilinear", "torch.bilinear", api=_F),
     "tril": _function("tril", methods="tril"),
     "triu": _function("triu", methods="triu"),
@@ -130,10 +137,14 @@ _FUNCTIONS = {
     "std": _function("std", methods="std"),
     "amax": _function("amax", methods="amax"),
     "amin": _function("amin", methods="amin"),
+    "std_mean": _function("std_mean"),
+    "var_mean": _function("var_mean"),
+    "aminmax": _function("aminmax", methods="aminmax"),
     "argmax": _function("argmax", methods="argmax"),
     "argmin": _function("argmin", methods="argmin"),
     "logsumexp": _function("logsumexp", "torch.special.logsumexp", methods="logsumexp"),
     "cumsum": _function("cumsum", methods="cumsum"),
+    "topk": _function("topk", methods="topk"),
     "norm": _function("norm", methods="norm"),
     "vector_norm": _function("vector_norm", api="torch.linalg"),
     # Shapes.
@@ -141,6 +152,8 @@ _FUNCTIONS = {
     "stack": _function("stack"),
     "split": _function("split", methods="split"),
     "chunk": _function("chunk", methods="chunk"),
+    "unbind": _function("unbind", methods="unbind"),
+    "gather": _function("gather", methods="gather"),
     "reshape": _function("reshape", methods="reshape"),
     "flatten": _function("flatten", methods="flatten"),
     "swapaxes": _function("transpose", "torch.swapaxes", "torch.swapdims", methods="transpose swapaxes swapdims"),
@@ -148,6 +161,9 @@ _FUNCTIONS = {
     "squeeze": _function("squeeze", methods="squeeze"),
     "unsqueeze": _function("unsqueeze", methods="unsqueeze"),
     "broadcast_to": _function("broadcast_to", methods="broadcast_to"),
+    "pixel_shuffle": _function("pixel_shuffle", "torch.pixel_shuffle", api=_F),
+    "pixel_unshuffle": _function("pixel_unshuffle", "torch.pixel_unshuffle", api=_F),
+    "channel_shuffle": _function("channel_shuffle", "torch.channel_shuffle", api=_F),
     "zeros_like": _function("zeros_like"),
     "ones_like": _function("ones_like"),
     "one_hot": _function("one_hot", api=_F),
@@ -162,6 +178,7 @@ _FUNCTIONS = {
     "normalize": _function("normalize", api=_F),
     "dropout": _function("dropout", api=_F),
     "embedding": _function("embedding", api=_F),
+    "embedding_bag": _function("embedding_bag", api=_F),
     "conv1d": _function("conv1d", "torch.conv1d", api=_F),
     "conv2d": _function("conv2d", "torch.conv2d", api=_F),
     "conv3d": _function("conv3d", "torch.conv3d", api=_F),
@@ -175,17 +192,98 @@ _FUNCTIONS = {
     "mse_loss": _function("mse_loss", api=_F),
     "l1_loss": _function("l1_loss", api=_F),
     "smooth_l1_loss": _function("smooth_l1_loss", api=_F),
+    "huber_loss": _function("huber_loss", api=_F),
     "kl_div": _function("kl_div", api=_F),
     "binary_cross_entropy": _function("binary_cross_entropy", api=_F),
     "binary_cross_entropy_with_logits": _function("binary_cross_entropy_with_logits", api=_F),
     "cosine_similarity": _function("cosine_similarity", "torch.cosine_similarity", api=_F),
 }
 
+_ONE = "input"
+_TWO = "input other"
+_REDUCED = "input dim=None keepdim=False dtype=None"
+_SIGNATURES = {
+    **dict.fromkeys(
+        "sigmoid tanh silu mish softsign log_sigmoid relu6 relu hardswish hardsigmoid selu exp exp2 expm1 log log1p"
+        " log2 log10 erf abs neg sign sqrt rsqrt square reciprocal sin cos tan zeros_like ones_like tanhshrink".split(),
+        _ONE,
+    ),
+    **dict.fromkeys(
+        "add sub mul div maximum minimum matmul logaddexp hypot".split(),
+        _TWO,
+    ),
+    "mm": "input mat2",
+    "bmm": "input mat2",
+    "pow": "input exponent",
+    "softmax": "input dim=None _stacklevel=3 dtype=None",
+    "log_softmax": "input dim=None _stacklevel=3 dtype=None",
+    "gelu": "input approximate='none'",
+    "softplus": "input beta=1 threshold=20",
+    "leaky_relu": "input negative_slope=0.01 inplace=False",
+    "elu": "input alpha=1.0 inplace=False",
+    "hardtanh": "input min_val=-1.0 max_val=1.0 inplace=False",
+    "glu": "input dim=-1",
+    "clamp": "input min=None max=None",
+    "where": "condition input other",
+    "masked_fill": "input mask value",
+    "addcmul": "input tensor1 tensor2 value=1",
+    "addcdiv": "input tensor1 tensor2 value=1",
+    "lerp": "input end weight",
+    "addmm": "input mat1 mat2 beta=1 alpha=1",
+    "baddbmm": "input batch1 batch2 beta=1 alpha=1",
+    "linear": "input weight bias=None",
+    "sum": _REDUCED,
+    "mean": _REDUCED,
+    "var": "input dim=None unbiased=True keepdim=False correction=None",
+    "std": "input dim=None unbiased=True keepdim=False correction=None",
+    "amax": "input dim=() keepdim=False",
+    "amin": "input dim=() keepdim=False",
+    "argmax": "input dim=None keepdim=False",
+    "argmin": "input dim=None keepdim=False",
+    "max": "input dim=None keepdim=False",
+    "min": "input dim=None keepdim=False",
+    "topk": "input k dim=-1 largest=True sorted=True",
+    "logsumexp": "input dim keepdim=False",
+    "cumsum": "input dim dtype=None",
+    "norm": "input p='fro' dim=None keepdim=False dtype=None",
+    "vector_norm": "input:x ord=2 dim=None keepdim=False dtype=None",
+    "normalize": "input p=2.0 dim=1 eps=1e-12",
+    "cosine_similarity": "input:x1 other:x2 dim=1 eps=1e-8",
+    "cdist": "input:x1 other:x2 p=2.0 compute_mode='use_mm_for_euclid_dist_if_necessary'",
+    "vecdot": "input:x other:y dim=-1",
+    "gather": "input dim index sparse_grad=False",
+    "chunk": "input chunks dim=0",
+    "split": "tensor split_size_or_sections dim=0",
+    "unbind": "input dim=0",
+    "squeeze": "input dim=None",
+    "unsqueeze": "input dim",
+    "swapaxes": "input dim0 dim1",
+    "one_hot": "input:tensor num_classes=-1",
+    "diag": "input diagonal=0",
+    "layer_norm": "input normalized_shape weight=None bias=None eps=1e-05",
+    "rms_norm": "input normalized_shape weight=None eps=None",
+    "group_norm": "input num_groups weight=None bias=None eps=1e-05",
+    "dropout": "input p=0.5 training=True inplace=False",
+    "embedding": "input weight padding_idx=None max_norm=None norm_type=2.0 scale_grad_by_freq=False sparse=False",
+    "cross_entropy": "input target weight=None size_average=None ignore_index=-100 reduce=None reduction='mean'"
+    " label_smoothing=0.0",
+    "nll_loss": "input target weight=None size_average=None ignore_index=-100 reduce=None reduction='mean'",
+    "binary_cross_entropy": "input target weight=None size_average=None reduce=None reduction='mean'",
+    "binary_cross_entropy_with_logits": "input target weight=None size_average=None reduce=None reduction='mean'"
+    " pos_weight=None",
+    "mse_loss": "input target size_average=None reduce=None reduction='mean' weight=None",
+    "l1_loss": "input target size_average=None reduce=None reduction='mean' weight=None",
+    "smooth_l1_loss": "input target size_average=None reduce=None reduction='mean' beta=1.0",
+    "huber_loss": "input target reduction='mean' delta=1.0 weight=None",
+    "kl_div": "input target size_average=None reduce=None reduction='mean' log_target=False",
+}
+"""The parameters of the functions that patterns name, as of torch 2.13."""
+
 TORCH = Dialect(
     name="torch",
     layers=_LAYERS,
     containers=under("torch.nn", "ModuleDict ModuleList ParameterDict ParameterList"),
-    functions=_FUNCTIONS,
+    functions={kind: replace(function, signature=_SIGNATURES.get(kind, "")) for kind, function in _FUNCTIONS.items()},
     imports={
         "torch": RequiredImport("torch"),
         "torch.nn": RequiredImport("torch", "nn"),

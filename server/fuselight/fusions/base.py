@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -35,6 +36,8 @@ class Match:
     refused: Refusal | None = None
     withheld: str | None = None
     """Why the site is reported without an edit: usually it is a mistake of which only its author knows the cure."""
+    parts: frozenset[ast.AST] = frozenset()
+    """Every call and operator that the match takes in, where `place` and `others` do not name them all."""
 
 
 @dataclass(frozen=True, slots=True)

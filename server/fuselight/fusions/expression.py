@@ -1,274 +1,756 @@
-"""Fusions of expressions: a pattern and what replaces it, each written as Python with metavariables.
+"""Fusions of expressions: patterns and what replaces them, as data; matched over the graph from an index by kind.
 
-A pattern is matched over the graph, not over text: `x * sigmoid(x)` finds `torch.mul(h, h.sigmoid())`, either order of
-a commutative operator, and a factor that waits in a local variable. A name that is called is a neutral kind; any other
-name stands for a value, the same one wherever it occurs; a number stands for itself.
+The language of patterns is that of `pattern`, how they are matched stands in `matching`, what a rewrite asks of a site
+beside its pattern in `needs`. Here a match becomes an edit: what goes, what stays because it is used again, and under
+which names the operands are at hand.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache, partial
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from typing import ClassVar
 
 from fuselight.fusions import provenance
 from fuselight.fusions.base import Fusion, Match, Refusal
+from fuselight.fusions.matching import Bound, Found, Matcher, Operand
 from fuselight.fusions.model import Safety
-from fuselight.fusions.plan import Action, Assigned, Place, ReplaceExpression, ReplaceStatements
-from fuselight.fusions.plan import Expression as Call
-from fuselight.graph.classes import resolve
-from fuselight.graph.kinds import COMMUTATIVE, OPERATORS
+from fuselight.fusions.needs import Assumption, Need, number, shown_to_be_torch
+from fuselight.fusions.pattern import (
+    POWERS,
+    Call,
+    Cast,
+    Either,
+    Pattern,
+    Product,
+    Sum,
+    height,
+    needed_kinds,
+    parse_pattern,
+)
+from fuselight.fusions.plan import Action, AssignedTemplate, Place, ReplaceExpression, ReplaceStatements, Template
+from fuselight.fusions.references import reference
+from fuselight.graph.classes import assigned_names
+from fuselight.graph.kinds import is_random, read_as, words_of_kind
 from fuselight.graph.module import Module, Scope
-from fuselight.graph.values import Graph, Value
-from fuselight_emitter.ir import LogicalNode
+from fuselight.graph.values import Consumption, Graph, Value
+from fuselight.source.names import bound_names
 
-_REFERENCE = frozenset("reference ref naive test expected golden eager slow fwd bwd backward grad".split())
-"""Words in a function's name that say it is compared with something, or is a part of a gradient by hand."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """One node of a parsed pattern: a metavariable, a number, or a kind with inputs."""
-
-    kind: str | None
-    inputs: tuple[Pattern, ...] = ()
-    variable: str | None = None
-    constant: float | None = None
+_FLOAT32 = 1e-7
+"""Constants that are closer than this differ by less than a float32 rounds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Alternative:
-    """One pattern of a fusion, with the safety of a rewrite from it."""
+class Rewrite:
+    """A pattern and what it becomes.
+
+    Attributes:
+        pattern: In the language of `pattern`.
+        replacement: A template of the emitter with the pattern's metavariables.
+        safety: The class where every need is shown; an assumption makes it `numerics`.
+        note: What differs, where the rewrite is not exact; it stands in the title.
+        needs: What the site must show beside the pattern.
+        shared: Parts that are used again elsewhere stay for them; without it such a site is refused.
+        scalars: Metavariables that are Python numbers, and shown to be.
+        integers: Further metavariables that may be of integers (targets, dimensions); all others must not be.
+    """
 
     pattern: str
+    replacement: str
     safety: Safety = Safety.EXACT
     note: str = ""
-    """What differs, where the rewrite is not exact; it stands in the title."""
+    needs: tuple[Need, ...] = ()
+    shared: bool = False
+    scalars: tuple[str, ...] = ()
+    integers: tuple[str, ...] = ()
 
 
 class Expression(Fusion):
-    """A fusion of one expression: any of `alternatives` becomes `replacement`."""
+    """A fusion of expressions: any of `rewrites`, the first that fits."""
 
-    alternatives: ClassVar[tuple[Alternative, ...]]
-    replacement: ClassVar[str]
-    triggers: ClassVar[frozenset[str]]
-    """Words of which a function must hold one (or its class a layer of a kind of the pattern)."""
+    rewrites: ClassVar[tuple[Rewrite, ...]]
+    label: ClassVar[str] = ""
+    """What the one call is called in titles; the replacement's kind where it is empty."""
+    hint: ClassVar[str] = ""
+    """A regular expression that the source of a function must hold, for patterns of operators alone."""
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
-        if not self._wanted(scope):
+        yield from index_of((type(self),)).matches(module, scope)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Site:
+    """One match of a rewrite's pattern, as its needs see it."""
+
+    module: Module
+    scope: Scope
+    graph: Graph
+    matcher: Matcher
+    rewrite: Rewrite
+    root: Value
+    found: Found
+
+    @property
+    def place(self) -> Place:
+        node = self.root.node if self.root.node is not None else self.root.statement
+        assert node is not None
+        return Place(self.scope.statement, node)
+
+    def value(self, name: str) -> Value | None:
+        """What a metavariable stands for; None for an absent argument, or several constants together."""
+        bound = self.found.bound.get(name)
+        return bound.value if isinstance(bound, Operand) else None
+
+    def number(self, name: str) -> float | None:
+        """The number that a metavariable stands for, where the source shows it."""
+        bound = self.found.bound.get(name)
+        return self.matcher.number(bound.value) if isinstance(bound, Operand) else bound
+
+    def is_given(self, name: str) -> bool:
+        """Whether an argument is given at the site."""
+        return self.found.bound.get(name) is not None
+
+    def text(self, name: str) -> str:
+        """The source of a metavariable, for a message."""
+        bound = self.found.bound.get(name)
+        if isinstance(bound, Operand):
+            return _brief(self.scope.statement.source(bound.node)) if bound.node is not None else name
+        return _number_text(bound) if bound is not None else name
+
+
+# -- the index
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Entry:
+    """One rewrite in the index."""
+
+    fusion: type[Expression]
+    rewrite: Rewrite
+    rank: int
+    """Where it stands among those of its fusion."""
+    pattern: Pattern
+    needed: frozenset[frozenset[str]]
+    anchors: frozenset[str]
+    """Kinds of which every site has one: where matching starts. Empty for patterns of operators alone."""
+    roots: frozenset[str] | None
+    """The kinds of the graph that the root may have; None where that is the anchor itself."""
+    height: int
+    hint: re.Pattern[str] | None
+
+
+class Index:
+    """The rewrites of several fusions by the kinds that they need.
+
+    What a function costs depends on the kinds that stand in it, not on how many rewrites there are: those of which a
+    needed kind is missing are never looked at, and the others are tried only around the calls of their rarest kind.
+    """
+
+    def __init__(self, fusions: Iterable[type[Expression]]) -> None:
+        entries = [
+            (fusion, rank, rewrite, parse_pattern(rewrite.pattern))
+            for fusion in fusions
+            for rank, rewrite in enumerate(fusion.rewrites)
+        ]
+        weights: dict[frozenset[str], int] = {}
+        for *_, pattern in entries:
+            for kinds in needed_kinds(pattern):
+                weights[kinds] = weights.get(kinds, 0) + 1
+        self._by_anchor: dict[str, list[_Entry]] = {}
+        self._operators: list[_Entry] = []
+        self._kinds_of_word: dict[str, set[str]] = {}
+        self._wordless: set[str] = set()
+        for fusion, rank, rewrite, pattern in entries:
+            entry = _entry(fusion, rank, rewrite, pattern, weights)
+            for kind in entry.anchors:
+                self._by_anchor.setdefault(kind, []).append(entry)
+            if not entry.anchors:
+                self._operators.append(entry)
+            for kinds in entry.needed:
+                for kind in kinds:
+                    self._learn(kind)
+        self.tried = 0
+        """How many pairs of a rewrite and a root were tried: the work, for whoever counts it."""
+
+    def _learn(self, kind: str) -> None:
+        words = words_of_kind(kind)
+        if words is None:
+            self._wordless.add(kind)
+        for word in words or ():
+            self._kinds_of_word.setdefault(word, set()).add(kind)
+
+    def matches(
+        self, module: Module, scope: Scope, fault: Callable[[type[Expression]], None] | None = None
+    ) -> Iterator[Match]:
+        """The sites in one function. `fault` is told of a fusion that fails, within the exception's handler."""
+        wanted = self._wanted(scope)
+        if not wanted:
             return
         graph = module.graph(scope)
         if graph.opaque is not None:
             return
-        for alternative in self.alternatives:
-            pattern = parse_pattern(alternative.pattern)
-            assert pattern.kind is not None
-            for root in graph.of_kind(pattern.kind):
-                if root.node is None:
-                    continue
-                found: dict[str, Value] = {}
-                inner: list[Value] = []
-                if _fits(pattern, root, found, inner):
-                    yield self._match(module, scope, graph, alternative, root, found, inner)
-            yield from self._in_place(module, scope, graph, alternative, pattern)
+        sites = _Sites(module, scope, graph)
+        found: dict[tuple[type[Expression], Value], list[tuple[_Entry, Found]]] = {}
+        for entry, root in self._candidates(graph, wanted):
+            self.tried += 1
+            try:
+                for one in sites.matcher.matches(entry.pattern, root, entry.rewrite.scalars):
+                    found.setdefault((entry.fusion, root), []).append((entry, one))
+            except Exception:
+                if fault is None:
+                    raise
+                fault(entry.fusion)
+        for (fusion, root), ways in found.items():
+            try:
+                yield sites.match(fusion, root, ways)
+            except Exception:
+                if fault is None:
+                    raise
+                fault(fusion)
 
-    def _wanted(self, scope: Scope) -> bool:
+    def _wanted(self, scope: Scope) -> list[_Entry]:
+        """The rewrites of which the function's words hold every kind."""
         words = scope.words
-        if not self.triggers.isdisjoint(words):
-            return True
-        layers = scope.owner.layers.values() if scope.owner is not None else ()
-        return any(
-            layer.kind is not None and layer.kind.rpartition(".")[2] in self.triggers and layer.attribute in words
-            for layer in layers
-        )
+        kinds = set(self._wordless)
+        for word in words & self._kinds_of_word.keys():
+            kinds |= self._kinds_of_word[word]
+        for attribute, layer in scope.owner.layers.items() if scope.owner is not None else ():
+            if layer.kind is not None and attribute in words:
+                kinds.update(read_as(layer.kind))
+        wanted = [
+            entry
+            for kind in kinds & self._by_anchor.keys()
+            for entry in self._by_anchor[kind]
+            if all(not kinds.isdisjoint(needed) for needed in entry.needed)
+        ]
+        text = ""
+        for entry in self._operators:
+            text = text or scope.statement.lines_of(scope.function)
+            if (
+                entry.hint is not None
+                and entry.hint.search(text)
+                and all(not kinds.isdisjoint(n) for n in entry.needed)
+            ):
+                wanted.append(entry)
+        return wanted
 
-    def _in_place(
-        self, module: Module, scope: Scope, graph: Graph, alternative: Alternative, pattern: Pattern
-    ) -> Iterator[Match]:
-        """`h *= torch.sigmoid(h)`: the same as an assignment, where nobody else holds the memory of `h`."""
-        for root in graph.of_kind(f"in-place {pattern.kind}"):
-            found: dict[str, Value] = {}
-            inner: list[Value] = []
-            statement = root.statement
-            if not isinstance(statement, ast.AugAssign) or not isinstance(statement.target, ast.Name):
+    def _candidates(self, graph: Graph, wanted: list[_Entry]) -> Iterator[tuple[_Entry, Value]]:
+        """Each wanted rewrite with the values that may be the root of a site of it."""
+        by_kind: dict[str, list[Value]] = {}
+        for raw, values in graph.by_kind.items():
+            for kind in read_as(raw):
+                by_kind.setdefault(kind, []).extend(values)
+        seen: set[tuple[int, int]] = set()
+        above: dict[tuple[Value, int], list[Value]] = {}
+        for entry in wanted:
+            if any(kinds.isdisjoint(by_kind) for kinds in entry.needed):
                 continue
-            if not _fits(pattern, root, found, inner, root.inputs):
-                continue
-            before, target = root.inputs[0], parse_pattern(self.replacement)
-            assert target.kind is not None
-            source = " ".join(scope.statement.source(statement).split())
-            place = Place(scope.statement, statement)
-            message = f"`{source}` is {target.kind} spelled out"
-            name = statement.target.id
-            refusal = _reference(module, scope, target.kind, statement.value, name)
-            refusal = refusal or _layers_kept(module, scope, inner) or _not_floating(before, place)
-            alone = before.roots == frozenset({before.order}) and len(before.uses) == 2
-            if refusal is None and (not alone or list(found.values()) != [before]):
-                refusal = Refusal(f"`{name}` is changed in place, which another name of its memory may see", place)
-            if refusal is None and any(value.statement is not statement or len(value.uses) != 1 for value in inner):
-                refusal = Refusal("a part of it is used again", place)
-            if refusal is None and not scope.statement.stands_alone(statement):
-                refusal = Refusal("it shares its line with another statement", place)
-            if refusal is not None:
-                yield Match(type(self), scope.name, place, message, refused=refusal)
-                continue
-            put = Assigned(LogicalNode(target.kind, f"func_{target.kind}", {}), (name,), name)
-            action = ReplaceStatements(scope.statement, (statement,), (put,))
-            title = f"Replace `{source}` by one call of {target.kind}"
-            if alternative.safety is not Safety.EXACT:
-                title += f" ({alternative.safety.value}: {alternative.note})"
-            yield Match(
-                type(self), scope.name, place, message, title, alternative.safety, (), partial(_only, action)
-            )  # fmt: skip
-
-    def _match(
-        self,
-        module: Module,
-        scope: Scope,
-        graph: Graph,
-        alternative: Alternative,
-        root: Value,
-        found: dict[str, Value],
-        inner: list[Value],
-    ) -> Match:
-        statement = scope.statement
-        assert root.node is not None
-        place = Place(statement, root.node)
-        source = " ".join(statement.source(root.node).split())
-        target = parse_pattern(self.replacement)
-        assert target.kind is not None
-        message = f"`{source}` is {target.kind} spelled out"
-        nodes = [_occurrence(root, found[part.variable or ""]) for part in target.inputs]
-        first = ast.unparse(nodes[0]) if nodes and nodes[0] is not None else None
-        refusal = _reference(module, scope, target.kind, root.node, first)
-        refusal = refusal or _one_place(graph, scope, root, inner, found) or _layers_kept(module, scope, inner)
-        refusal = refusal or next((why for value in found.values() if (why := _not_floating(value, place))), None)
-        if refusal is None and None in nodes:
-            refusal = Refusal("its input is not at hand where the result is used", place)
-        inputs = [statement.source(node) for node in nodes if node is not None]
-        if refusal is not None:
-            return Match(type(self), scope.name, place, message, refused=refusal)
-        call = LogicalNode(target.kind, f"func_{target.kind}", {})
-        actions: list[Action] = [ReplaceExpression(statement, root.node, Call(call, tuple(inputs)))]
-        held = tuple(value.binding for value in inner if value.statement is not root.statement and value.binding)
-        if held:
-            assert root.statement is not None
-            actions.append(ReplaceStatements(statement, held, (), root.statement))
-        title = f"Replace `{source}` by one call of {target.kind}"
-        if alternative.safety is not Safety.EXACT:
-            title += f" ({alternative.safety.value}: {alternative.note})"
-        others = tuple(Place(statement, binding) for binding in held)
-        return Match(type(self), scope.name, place, message, title, alternative.safety, others, lambda: tuple(actions))
+            if not entry.anchors:
+                starts = [value for kind in entry.roots or () for value in graph.of_kind(kind)]
+                starts += [value for kind in entry.roots or () for value in graph.of_kind(f"in-place {kind}")]
+            else:
+                anchors = [value for kind in sorted(entry.anchors) for value in by_kind.get(kind, ())]
+                starts = [root for anchor in anchors for root in _roots_above(entry, anchor, above)]
+            for root in starts:
+                key = (id(entry), root.order)
+                if key not in seen:
+                    seen.add(key)
+                    yield entry, root
 
 
 @cache
-def parse_pattern(text: str) -> Pattern:
-    """Parse a pattern. Raises ValueError for Python that a pattern cannot hold."""
-    return _pattern(ast.parse(text, mode="eval").body)
+def index_of(fusions: tuple[type[Expression], ...]) -> Index:
+    """The index of these fusions, made once."""
+    return Index(fusions)
 
 
-def _pattern(node: ast.expr) -> Pattern:
-    match node:
-        case ast.Name():
-            return Pattern(None, variable=node.id)
-        case ast.Constant(value=int() | float() as number):
-            return Pattern(None, constant=float(number))
-        case ast.BinOp():
-            return Pattern(OPERATORS[type(node.op)], (_pattern(node.left), _pattern(node.right)))
-        case ast.UnaryOp(op=ast.USub()):
-            return Pattern("neg", (_pattern(node.operand),))
-        case ast.Call(func=ast.Name(id=kind), keywords=[]):
-            return Pattern(kind, tuple(_pattern(argument) for argument in node.args))
+_COMMON = frozenset("mean sum exp matmul relu softmax sigmoid linear abs max log maximum var item gt clamp".split())
+"""Kinds that much code has: matching starts from them only where a pattern has nothing rarer."""
+
+
+def _entry(
+    fusion: type[Expression], rank: int, rewrite: Rewrite, pattern: Pattern, weights: Mapping[frozenset[str], int]
+) -> _Entry:
+    needed = needed_kinds(pattern)
+    sayable = [kinds for kinds in needed if not any(words_of_kind(kind) is None for kind in kinds)] or list(needed)
+    anchors = min(
+        sayable,
+        key=lambda kinds: (not kinds.isdisjoint(_COMMON), weights[kinds], sorted(kinds)),
+        default=frozenset[str](),
+    )
+    hint = re.compile(fusion.hint) if fusion.hint else None
+    return _Entry(fusion, rewrite, rank, pattern, needed, anchors, _root_kinds(pattern), height(pattern), hint)
+
+
+_PRODUCTS = frozenset({"mul", "div", "neg", "pow", *POWERS})
+_SUMS = frozenset({"add", "sub", "neg", "mul", "div"})
+_CONVERTED = frozenset({f"method {name}" for name in "float double half bfloat16 contiguous to type type_as".split()})
+
+
+def _root_kinds(pattern: Pattern) -> frozenset[str] | None:
+    """The graph's kinds that a site's root may have; None where a call of any spelling is the root."""
+    match pattern:
+        case Product():
+            return _PRODUCTS
+        case Sum():
+            return _SUMS
+        case Cast(inner=inner):
+            kinds = _root_kinds(inner)
+            return None if kinds is None else kinds | _CONVERTED
+        case Either(options=options):
+            several = [_root_kinds(option) for option in options]
+            return None if None in several else frozenset(kind for kinds in several for kind in kinds or ())
         case _:
-            raise ValueError(f"no pattern: {ast.unparse(node)}")
+            return None
 
 
-def _only(action: Action) -> tuple[Action, ...]:
-    return (action,)
+def _roots_above(entry: _Entry, anchor: Value, above: dict[tuple[Value, int], list[Value]]) -> Iterator[Value]:
+    """The values that use `anchor`, at any depth that the pattern has, and itself."""
+    if isinstance(entry.pattern, Call) and entry.pattern.kind in entry.anchors:
+        yield anchor
+        return
+    key = (anchor, entry.height)
+    if key not in above:
+        above[key] = _users(anchor, entry.height)
+    for value in above[key]:
+        if entry.roots is None or value.kind.removeprefix("in-place ") in entry.roots:
+            yield value
 
 
-def _fits(
-    pattern: Pattern,
-    value: Value,
-    found: dict[str, Value],
-    inner: list[Value],
-    operands: tuple[Value, ...] | None = None,
-) -> bool:
-    """Whether `value` computes `pattern`; fills in the metavariables and the values between root and leaves.
-
-    `operands` are those of an operator that works in place; its kind is taken for granted.
-    """
-    if pattern.variable is not None:
-        return found.setdefault(pattern.variable, value) is value
-    if pattern.constant is not None:
-        known = value.constant
-        return isinstance(known, int | float) and not isinstance(known, bool) and known == pattern.constant
-    given = value.inputs if operands is None else operands
-    known_kind = operands is not None or value.kind == pattern.kind
-    if not known_kind or value.keywords or len(given) != len(pattern.inputs):
-        return False
-    orders = [given]
-    if pattern.kind in COMMUTATIVE and operands is None:
-        orders.append(tuple(reversed(given)))
-    for inputs in orders:
-        trial, between = dict(found), list(inner)
-        if all(_fits(part, one, trial, between) for part, one in zip(pattern.inputs, inputs, strict=True)):
-            found.clear()
-            found.update(trial)
-            inner[:] = [*between, *(one for part, one in zip(pattern.inputs, inputs, strict=True) if part.kind)]
-            return True
-    return False
+_MOST_USERS = 120
 
 
-def _one_place(graph: Graph, scope: Scope, root: Value, inner: list[Value], found: dict[str, Value]) -> Refusal | None:
-    """Every part must be computed once, for this site alone, from values that do not change on the way."""
-    statement = scope.statement
-    assert root.node is not None
-    for node in ast.walk(root.node):
-        if isinstance(node, ast.NamedExpr):
-            return Refusal("a name is bound inside the expression", Place(statement, node))
-    first = root.order
-    for value in inner:
-        if value.node is None:
-            return Refusal("a part of it is changed in place", Place(statement, root.node))
-        at = Place(statement, value.node)
-        copied = value.statement is not root.statement and value.binding is not None and value.reads != 1
-        if len(value.uses) != 1 or copied:
-            return Refusal(f"`{statement.source(value.node)[:60]}` is used again", at)
-        if value.block is not root.block:
-            return Refusal("its parts are computed in different branches or loops", at)
-        inside = any(
-            use.by in inner and use.by.statement is value.statement for use in value.uses if use.by is not None
+def _users(value: Value, depth: int) -> list[Value]:
+    found = {value: None}
+    level = [value]
+    for _ in range(depth):
+        following: list[Value] = []
+        for one in level:
+            for use in one.uses:
+                if use.how is Consumption.INPUT and use.by is not None and use.by not in found:
+                    found[use.by] = None
+                    following.append(use.by)
+        level = following
+        if not level or len(found) > _MOST_USERS:
+            break
+    return list(found)
+
+
+# -- from a match to an edit
+
+
+@dataclass(slots=True, eq=False)
+class _Sites:
+    """The sites of one function."""
+
+    module: Module
+    scope: Scope
+    graph: Graph
+    matcher: Matcher = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.matcher = Matcher(self.module, self.scope.owner, self.graph)
+
+    def match(self, fusion: type[Expression], root: Value, ways: list[tuple[_Entry, Found]]) -> Match:
+        """The best of several ways to see one site: the first that nothing speaks against."""
+        ways.sort(key=lambda way: way[0].rank)
+        refused: Match | None = None
+        for entry, found in ways:
+            site = Site(self.module, self.scope, self.graph, self.matcher, entry.rewrite, root, found)
+            match = _Planned(fusion, site).match()
+            if match.refused is None:
+                return match
+            refused = refused or match
+        assert refused is not None
+        return refused
+
+
+class _Planned:
+    """How one site is rewritten, or why it is not."""
+
+    def __init__(self, fusion: type[Expression], site: Site) -> None:
+        self.fusion = fusion
+        self.site = site
+        self.statement = site.scope.statement
+        self.root = site.root
+        self.found = site.found
+        self.target = _target(site.root)
+        self.label = fusion.label or _label(site.rewrite.replacement)
+        self.gone: set[Value] = set()
+        """The values that the rewrite computes no more."""
+        self.removed: list[ast.stmt] = []
+        """Statements that held nothing else, in order."""
+
+    def match(self) -> Match:
+        site = self.site
+        place = site.place
+        source = _brief(self.statement.source(place.node))
+        message = f"`{source}` is {self.label} spelled out"
+        notes: list[str] = []
+        operands: dict[str, str | None] = {}
+        refusal = self._sound() or self._asked(notes) or self._at_hand(operands)
+        if refusal is not None:
+            return Match(self.fusion, site.scope.name, place, message, refused=refusal, parts=self._parts())
+        safety = Safety.NUMERICS if notes else site.rewrite.safety
+        if site.rewrite.safety is not Safety.EXACT:
+            safety = site.rewrite.safety
+            notes.insert(0, site.rewrite.note)
+        title = f"Replace `{source}` by one call of {self.label}" if self.label else f"Rewrite `{source}`"
+        if safety is not Safety.EXACT:
+            title += f" ({safety.value}: {'; '.join(notes)})"
+        others = tuple(Place(self.statement, one) for one in self.removed)
+        template = Template(site.rewrite.replacement, operands)
+        return Match(
+            self.fusion,
+            site.scope.name,
+            place,
+            message,
+            title,
+            safety,
+            others,
+            lambda: self._actions(template),
+            parts=self._parts(),
         )
-        if value.statement is not root.statement and not inside and (not scope.name or value.binding is None):
-            return Refusal(f"`{statement.source(value.node)[:60]}` is not in a variable of its own", at)
-        if value.binding is not None and not statement.stands_alone(value.binding):
-            return Refusal("it shares its line with another statement", at)
-        first = min(first, value.order)
-    if not all(value.statement is root.statement for value in inner) and not root.block.is_suite:
-        return Refusal("its parts are computed in different branches or loops", Place(statement, root.node))
-    if graph.exits_between(first, root.order):
-        return Refusal("the function may leave, or torch be switched over, in between", Place(statement, root.node))
-    for value in found.values():
-        write = graph.written_between(value, first, root.order)
-        if write is not None:
-            at = write.node if isinstance(write.node, ast.expr | ast.stmt) else root.node
-            return Refusal("its input may be changed in between", Place(statement, at))
-    return None
+
+    def _parts(self) -> frozenset[ast.AST]:
+        nodes = {value.node for value in (self.root, *self.found.inner) if value.node is not None}
+        return frozenset((*nodes, self.site.place.node))
+
+    def _actions(self, template: Template) -> tuple[Action, ...]:
+        root = self.root
+        if root.node is None:
+            assert isinstance(root.statement, ast.AugAssign)
+            assert isinstance(root.statement.target, ast.Name)
+            put = AssignedTemplate(template, root.statement.target.id)
+            return (ReplaceStatements(self.statement, (*self.removed, root.statement), (put,)),)
+        actions: list[Action] = [ReplaceExpression(self.statement, root.node, template)]
+        if self.removed:
+            assert root.statement is not None
+            actions.append(ReplaceStatements(self.statement, tuple(self.removed), (), root.statement))
+        return tuple(actions)
+
+    # -- what speaks against it
+
+    def _sound(self) -> Refusal | None:
+        site, root = self.site, self.root
+        bound = tuple(one for one in self.found.bound.values() if isinstance(one, Operand))
+        kinds = _kinds_in(site.rewrite.replacement)
+        first = next((one.node for one in bound if one.node is not None), None)
+        refusal = reference(
+            site.module, site.scope, kinds, site.place.node, ast.unparse(first) if first is not None else None
+        )
+        if refusal is not None:
+            return refusal
+        if not shown_to_be_torch(site.module, (root, *self.found.inner), bound):
+            return Refusal("it may compute with arrays of numpy", site.place)
+        return self._in_one_place() or self._in_place_root() or _layers_kept(site, (root, *self.found.inner))
+
+    def _in_one_place(self) -> Refusal | None:
+        """Every part is computed in this block, for this site or what stays, from values that do not change."""
+        site, root, graph = self.site, self.root, self.site.graph
+        for node in ast.walk(self.target):
+            if isinstance(node, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom):
+                return Refusal("a name is bound inside the expression", Place(self.statement, node))
+        self.gone = self._disappearing()
+        first = root.order
+        for value in self.found.inner:
+            first = min(first, value.order)
+            if value.node is None and value.kind != "unpack":
+                return Refusal("a part of it is changed in place", site.place)
+            kept = value not in self.gone
+            if kept and not site.rewrite.shared:
+                return Refusal(f"`{self._source(value)}` is used again", self._place(value))
+            if not kept and value.block is not root.block:
+                return Refusal("its parts are computed in different branches or loops", self._place(value))
+        refusal = self._statements_go()
+        if refusal is not None:
+            return refusal
+        if self.removed and not root.block.is_suite:
+            return Refusal("its parts are computed in different branches or loops", site.place)
+        if graph.exits_between(first, root.order):
+            return Refusal("the function may leave, or torch be switched over, in between", site.place)
+        reads = [one for one in self.found.bound.values() if isinstance(one, Operand)]
+        for operand in (*reads, *self.found.repeated):
+            write = graph.written_between(operand.value, first, root.order)
+            if write is not None:
+                at = write.node if isinstance(write.node, ast.expr | ast.stmt) else site.place.node
+                return Refusal("its input may be changed in between", Place(self.statement, at))
+        return None
+
+    def _in_place_root(self) -> Refusal | None:
+        """`h *= torch.sigmoid(h)`: the same as an assignment, where nobody else holds the memory of `h`."""
+        root = self.root
+        if root.node is not None:
+            return None
+        statement = root.statement
+        if not isinstance(statement, ast.AugAssign) or not isinstance(statement.target, ast.Name):
+            return Refusal("it is changed in place", self.site.place)
+        before = root.inputs[0]
+        outside = [use for use in before.uses if use.by is not root and use.by not in self.found.inner]
+        if before.roots != frozenset({before.order}) or outside:
+            name = statement.target.id
+            return Refusal(f"`{name}` is changed in place, which another name of its memory may see", self.site.place)
+        if not self.statement.stands_alone(statement):
+            return Refusal("it shares its line with another statement", self.site.place)
+        return None
+
+    def _asked(self, notes: list[str]) -> Refusal | None:
+        """The rewrite's own needs; what they assume goes into `notes`."""
+        rewrite = self.site.rewrite
+        for name, bound in self.found.bound.items():
+            if isinstance(bound, Operand) and name not in (*rewrite.integers, *rewrite.scalars):
+                refusal = _not_floating(bound.value, self.site.place)
+                if refusal is not None:
+                    return refusal
+        for need in (number(*rewrite.scalars), *rewrite.needs):
+            verdict = need(self.site)
+            if isinstance(verdict, Refusal):
+                return verdict
+            if isinstance(verdict, Assumption) and verdict.text not in notes:
+                notes.append(verdict.text)
+        if self.found.off > _FLOAT32:
+            notes.append("a constant is rounded in the source")
+        return None
+
+    # -- what goes, and what stays
+
+    def _disappearing(self) -> set[Value]:
+        """The inner values that nothing else uses, with the constants and repeated reads that were for them alone."""
+        inner = set(self.found.inner) | set(self.found.numbers)
+        for operand in self.found.repeated:
+            bound = [one.value for one in self.found.bound.values() if isinstance(one, Operand)]
+            if operand.value not in bound:
+                inner |= _computed_for(operand.value)
+        inner -= {one.value for one in self.found.bound.values() if isinstance(one, Operand)}
+        gone = {value for value in inner if not _is_copied(value)}
+        while True:
+            staying = {
+                value
+                for value in gone
+                if any(use.by is not self.root and use.by not in gone for use in value.uses)
+                or any(use.how is Consumption.RETURNED for use in value.uses)
+            }
+            if not staying:
+                return gone
+            gone -= staying
+
+    def _statements_go(self) -> Refusal | None:
+        """Find the statements that held nothing but what disappears."""
+        root = self.root
+        statements = {value.statement for value in self.gone if value.statement is not root.statement}
+        numbers = set(self.found.numbers) - set(self.found.inner)
+        for statement in sorted((one for one in statements if one is not None), key=lambda one: one.lineno):
+            there = [value for value in self.gone if value.statement is statement]
+            if all(value in numbers for value in there) and not self._is_removable(statement):
+                self.gone.difference_update(there)  # a constant may stay where it is
+                continue
+            if not self._is_removable(statement):
+                value = max(there, key=lambda one: one.order)
+                return Refusal(f"`{self._source(value)}` is not in a variable of its own", self._place(value))
+            if not self.statement.stands_alone(statement):
+                return Refusal("it shares its line with another statement", Place(self.statement, statement))
+            self.removed.append(statement)
+        return None
+
+    def _is_removable(self, statement: ast.stmt) -> bool:
+        """Whether a statement only binds names to values that disappear."""
+        if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
+            return False
+        if statement not in self.root.block.statements or not self.site.scope.name:
+            return False
+        target = statement.targets[0]
+        if isinstance(target, ast.Name):
+            return any(value.binding is statement for value in self.gone)
+        if not isinstance(target, ast.Tuple) or not all(isinstance(one, ast.Name) for one in target.elts):
+            return False
+        if isinstance(statement.value, ast.Tuple):
+            there = {value.node for value in self.gone if value.statement is statement}
+            return all(element in there for element in statement.value.elts)
+        unpacked = [one for one in self.site.graph.of_kind("unpack") if one.statement is statement]
+        return bool(unpacked) and all(one in self.gone or not one.uses for one in unpacked)
+
+    def _source(self, value: Value) -> str:
+        return _brief(self.statement.source(value.node)) if value.node is not None else "a part of it"
+
+    def _place(self, value: Value) -> Place:
+        return Place(self.statement, value.node) if value.node is not None else self.site.place
+
+    # -- the operands where the site stands
+
+    def _at_hand(self, operands: dict[str, str | None]) -> Refusal | None:
+        """Find the source of every operand as it can stand at the root."""
+        uses = _uses_of_variables(self.site.rewrite.replacement)
+        for name in uses:
+            bound = self.found.bound.get(name)
+            if isinstance(bound, Operand):
+                source = self._source_at_root(bound)
+                if source is None or (uses[name] > 1 and not _is_plain(source)):
+                    what = "is no variable" if source is not None else "is not at hand where the result is used"
+                    return Refusal(f"`{self.site.text(name)}` {what}", self.site.place)
+                operands[name] = source
+            else:
+                operands[name] = _number_text(bound) if bound is not None else None
+        return None
+
+    def _source_at_root(self, bound: Operand) -> str | None:
+        reads = [bound, *(one for one in self.found.repeated if self.site.matcher.is_same(one.value, bound.value))]
+        nodes = [one.node for one in reads if one.node is not None]
+        for node in nodes:
+            if _contains(self.target, node):
+                return self.statement.source(node)
+        for node in nodes:
+            if isinstance(node, ast.Name) and self._still_holds(node, node.id):
+                return node.id
+        for node in nodes:
+            if isinstance(bound.value.constant, int | float | str | bool):
+                return self.statement.source(node)
+            if self._can_be_moved(node, bound.value):
+                return self.statement.source(node)
+        if isinstance(bound.value.constant, int | float | str | bool):
+            return repr(bound.value.constant)
+        return None
+
+    def _statement_of(self, node: ast.expr) -> int | None:
+        """The number in the root's block of the statement in which `node` stands."""
+        for at, statement in enumerate(self.root.block.statements):
+            if _contains(statement, node):
+                return at
+        return None
+
+    def _between(self, node: ast.expr) -> list[ast.stmt] | None:
+        """The statements that stay, from that of `node` to the root's, which is left out."""
+        first, block = self._statement_of(node), self.root.block.statements
+        last = next((n for n, one in enumerate(block) if one is self.root.statement), None)
+        if first is None or last is None or first > last:
+            return None
+        return [one for one in block[first:last] if one not in self.removed]
+
+    def _still_holds(self, node: ast.expr, name: str) -> bool:
+        between = self._between(node)
+        if between is None:
+            return False
+        return name not in _bound_in(between, self)
+
+    def _can_be_moved(self, node: ast.expr, value: Value) -> bool:
+        """Whether an operand may be evaluated at the root: nothing in between has an effect, or binds its names."""
+        between = self._between(node)
+        if between is None or self.root.block.guarded:
+            return False
+        graph, root = self.site.graph, self.root
+        names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+        attributes = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+        if names & _bound_in(between, self) or attributes & self.site.matcher.stored_attributes:
+            return False
+        if any(value.order < write.order < root.order for write in graph.writes):
+            return False
+        return not any(
+            value.order < one.order < root.order
+            and (one.kind in ("call", "instance", "opaque") or is_random(one.kind))
+            and one not in self.gone
+            for one in graph.values
+        )
 
 
-def _layers_kept(module: Module, scope: Scope, inner: list[Value]) -> Refusal | None:
+def _target(root: Value) -> ast.AST:
+    """What the rewrite replaces."""
+    node = root.node if root.node is not None else root.statement
+    assert node is not None
+    return node
+
+
+def _computed_for(value: Value) -> set[Value]:
+    """A value with what it is computed from, as far as that is for it alone."""
+    found = {value}
+    stack = [value]
+    while stack:
+        one = stack.pop()
+        for source in (*one.inputs, *one.keywords.values()):
+            if source not in found and source.kind not in ("parameter", "joined") and len(source.uses) <= 1:
+                found.add(source)
+                stack.append(source)
+    return found
+
+
+def _is_copied(value: Value) -> bool:
+    """Whether a mere copy (`a = b`) hands the value on, so that its uses do not tell where it goes."""
+    return value.binding is not None and value.reads > len(value.uses)
+
+
+def _contains(outer: ast.AST, node: ast.AST) -> bool:
+    first = (outer.lineno, outer.col_offset)  # pyright: ignore
+    last = (outer.end_lineno, outer.end_col_offset)  # pyright: ignore
+    begin, end = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)  # pyright: ignore
+    return first <= begin and end <= last  # pyright: ignore
+
+
+def _bound_in(statements: list[ast.stmt], planned: _Planned) -> set[str]:
+    found = assigned_names(statements, planned.statement) if statements else set[str]()
+    for statement in statements:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.NamedExpr):
+                found.update(bound_names(node.target))
+            elif isinstance(node, ast.Delete):
+                found.update(name for target in node.targets for name in bound_names(target))
+    return set(found)
+
+
+@cache
+def _uses_of_variables(template: str) -> Mapping[str, int]:
+    """How often each metavariable stands in a template, in the order of their first use."""
+    tree = ast.parse(template, mode="eval")
+    called = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    found: dict[str, int] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node not in called:
+            found[node.id] = found.get(node.id, 0) + 1
+    return found
+
+
+@cache
+def _kinds_in(template: str) -> tuple[str, ...]:
+    """The kinds that a template calls, and the last names of their functions in lower case."""
+    tree = ast.parse(template, mode="eval")
+    kinds = [node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    return (*kinds, *(kind.replace("_", "") for kind in kinds))
+
+
+@cache
+def _label(template: str) -> str:
+    tree = ast.parse(template, mode="eval").body
+    return tree.func.id if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) else ""
+
+
+def _is_plain(source: str) -> bool:
+    """Whether source may be evaluated twice: a name, an attribute, a literal."""
+    node = ast.parse(source.strip(), mode="eval").body
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name | ast.Constant)
+
+
+def _number_text(number: float) -> str:
+    return str(int(number)) if number == int(number) and abs(number) < 1e15 else repr(number)
+
+
+def _brief(source: str) -> str:
+    text = " ".join(source.split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _layers_kept(site: Site, values: tuple[Value, ...]) -> Refusal | None:
     """A layer whose call goes must be what its constructor says, wherever the file may reach it."""
-    for value in inner:
-        if value.layer is None or scope.owner is None:
+    module, owner = site.module, site.scope.owner
+    for value in values:
+        if value.layer is None or owner is None:
             continue
         refusal = (
-            provenance.known_class(module, scope.owner)
-            or provenance.touched(module, scope.owner, value.layer, None)
+            provenance.known_class(module, owner)
+            or provenance.touched(module, owner, value.layer, None)
             or provenance.named_in_strings(module, (value.layer.attribute,))
-            or provenance.found_by_computed_name(module, scope.owner)
+            or provenance.found_by_computed_name(module, owner)
             or provenance.hooked(module, frozenset({value.layer.attribute}))
         )
         if refusal is not None:
@@ -277,8 +759,8 @@ def _layers_kept(module: Module, scope: Scope, inner: list[Value]) -> Refusal | 
 
 
 _NOT_FLOATING = frozenset(
-    "torch.arange torch.randint torch.argmax torch.argmin torch.bincount torch.nonzero torch.view_as_complex"
-    " torch.complex torch.polar torch.searchsorted torch.bucketize torch.randperm argmax argmin one_hot".split()
+    "torch.arange torch.randint argmax argmin torch.bincount torch.nonzero torch.view_as_complex torch.complex"
+    " torch.polar torch.searchsorted torch.bucketize torch.randperm one_hot".split()
 )
 
 
@@ -288,13 +770,14 @@ def _not_floating(value: Value, place: Place) -> Refusal | None:
     while source is not None:
         dtype = source.keywords.get("dtype")
         named = dtype.path if dtype is not None else None
-        integral = named is not None and named.rpartition(".")[2].startswith(("int", "uint", "complex", "long", "bool"))
         last = source.kind.rpartition(" ")[2]
+        integral = named is not None and named.rpartition(".")[2].startswith(("int", "uint", "complex", "long", "bool"))
+        floating = named is not None and not integral
         if (
             integral
-            or source.kind in _NOT_FLOATING
+            or (source.kind in _NOT_FLOATING and not floating)
             or last in ("long", "int", "bool", "short", "argmax")
-            or (source.kind.startswith("torch.fft."))
+            or source.kind.startswith("torch.fft.")
         ):
             return Refusal("its input is of integers or complex numbers", place)
         source = (
@@ -303,73 +786,4 @@ def _not_floating(value: Value, place: Place) -> Refusal | None:
     return None
 
 
-def _occurrence(root: Value, value: Value) -> ast.expr | None:
-    """Where `value` stands as an operand of the root itself."""
-    for node, one in zip(operands(root), root.inputs, strict=False):
-        if one is value:
-            return node
-    return None
-
-
-def operands(value: Value) -> list[ast.expr]:
-    """The expressions of a value's inputs, in the inputs' order."""
-    node = value.node
-    match node:
-        case ast.BinOp():
-            return [node.left, node.right]
-        case ast.UnaryOp():
-            return [node.operand]
-        case ast.Call(func=ast.Attribute() as func):
-            if len(value.inputs) == len(node.args) + 1:
-                return [func.value, *node.args]
-            return list(node.args)
-        case ast.Call():
-            return list(node.args)
-        case _:
-            return []
-
-
-def _reference(module: Module, scope: Scope, kind: str, root: ast.expr, operand: str | None) -> Refusal | None:
-    """Code that must stay spelled out: a test's reference, a custom autograd function, the branch beside the call."""
-    parts = scope.name.replace(".", "_").lower().split("_")
-    if _REFERENCE & set(parts):
-        return Refusal(f"`{scope.name}` reads as a reference, or as part of a gradient by hand")
-    if scope.owner is not None:
-        for base in scope.owner.all_bases:
-            if base is not None and base.endswith("autograd.Function"):
-                return Refusal(f"`{scope.owner.name}` is a custom autograd function")
-    for around in _around(scope, root):
-        tested = around.test if isinstance(around, ast.If | ast.IfExp) else around
-        for node in ast.walk(tested):
-            imported = isinstance(node, ast.alias) and node.name.rpartition(".")[2] == kind
-            named = isinstance(node, ast.Attribute | ast.Name | ast.Constant) and _names_kind(module, node, kind)
-            if imported or named:
-                return Refusal("it stands in for the call where torch lacks it", Place(scope.statement, tested))
-    for branch in ast.walk(scope.function):
-        if isinstance(branch, ast.If | ast.IfExp) and not (branch in _around(scope, root) and _arms(branch) == 1):
-            for node in ast.walk(branch):
-                called = isinstance(node, ast.Call) and _names_kind(module, node.func, kind) and node.args
-                if called and isinstance(node, ast.Call) and ast.unparse(node.args[0]) == operand:
-                    return Refusal("the call itself stands in another branch", Place(scope.statement, node))
-    return None
-
-
-def _around(scope: Scope, root: ast.expr) -> list[ast.If | ast.IfExp | ast.Try]:
-    """The branches and `try` statements, of the whole top-level statement, in which `root` stands."""
-    found: list[ast.If | ast.IfExp | ast.Try] = []
-    for top in scope.statement.body:
-        for node in ast.walk(top):
-            if isinstance(node, ast.If | ast.IfExp | ast.Try) and any(inner is root for inner in ast.walk(node)):
-                found.append(node)
-    return found
-
-
-def _arms(branch: ast.If | ast.IfExp) -> int:
-    return 2 if branch.orelse else 1
-
-
-def _names_kind(module: Module, node: ast.expr, kind: str) -> bool:
-    if isinstance(node, ast.Constant):
-        return node.value == kind
-    path = resolve(node, module.names)
-    return path is not None and path.startswith("torch.") and path.rpartition(".")[2].lower() == kind
+__all__ = ["Bound", "Expression", "Index", "Rewrite", "Site", "index_of"]

@@ -41,7 +41,7 @@ from collections.abc import Iterator
 from fuselight.fusions import sizes
 from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion
 from fuselight.fusions.exchange import reads_as_reference
-from fuselight.fusions.expression import operands
+from fuselight.fusions.matching import operands_of
 from fuselight.fusions.model import Safety
 from fuselight.fusions.one_hots import OneHot, held_by, one_hot_of, runs_under_autocast
 from fuselight.fusions.plan import Action, Expression, Place, ReplaceExpression, ReplaceStatements
@@ -244,7 +244,7 @@ def _factors(root: Value) -> tuple[Value, Value, ast.expr, bool] | None:
         return None
     if root.kind == "einsum":
         return _einsum(root)
-    nodes = operands(root)
+    nodes = [one.node for one in operands_of(root) if one.node is not None]
     if len(root.inputs) != 2 or len(nodes) != 2 or any(isinstance(node, ast.Starred) for node in nodes):
         return None
     return *root.inputs, nodes[1], root.kind == "linear"

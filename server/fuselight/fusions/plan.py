@@ -54,6 +54,17 @@ class Expression:
 
 
 @dataclass(frozen=True, slots=True)
+class Template:
+    """An expression in neutral kinds, with the user's own source in the place of its variables.
+
+    As of `PythonSnippetEmitter.emit_template`.
+    """
+
+    text: str
+    operands: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
 class OnValue:
     """Methods of a value of the user's own: `<value>.<name>(...)`."""
 
@@ -66,6 +77,14 @@ class Elements:
     """Several elements of the user's own in the place of one, as they are to stand."""
 
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attend:
+    """`self.<id>(<query>, <key>, <value>, need_weights=False)[0]`, of a `nn.MultiheadAttention`."""
+
+    id: str
+    inputs: tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +122,21 @@ class Assigned:
 
 
 @dataclass(frozen=True, slots=True)
+class AssignedTemplate:
+    """`<output> = <template>`, or `<a>, <b> = <template>` where the outputs are a tuple."""
+
+    template: Template
+    output: str | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LinearInitialisation:
     """Fill the weight of the embedding `self.<id>` as `nn.Linear` fills its own, which is transposed."""
 
     id: str
 
 
-Emitted = Assigned | Init | Attribute | Unpack | HookRegistration | LinearInitialisation
+Emitted = Assigned | AssignedTemplate | Init | Attribute | Unpack | HookRegistration | LinearInitialisation
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +251,7 @@ class ReplaceExpression:
 
     statement: Statement
     node: ast.expr
-    by: Expression | OnValue | Elements | Construct | Within | str
+    by: Expression | Template | OnValue | Elements | Construct | Attend | Within | str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -289,6 +316,16 @@ class DropMethod:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ReplaceCallee:
+    """`nll_loss(...)` becomes `cross_entropy(...)`: what is called is another, and the arguments stay as they are."""
+
+    statement: Statement
+    call: ast.Call
+    by: Construct | Expression
+    """A layer that is made, or a function; its own arguments are not looked at."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class RenameMethod:
     """`<value>.<name>(...)` becomes `<value>.<other>(...)`; the arguments stay as they are."""
 
@@ -345,6 +382,7 @@ Action = (
     | AddMethod
     | DropMethod
     | RenameMethod
+    | ReplaceCallee
 )
 
 

@@ -25,7 +25,7 @@ Source: Elfwing et al. 2017; `torch.nn.functional.silu`, torch 2.13.
 from __future__ import annotations
 
 from fuselight.fusions.base import Example, NearMiss, fusion
-from fuselight.fusions.expression import Alternative, Expression
+from fuselight.fusions.expression import Expression, Rewrite
 from fuselight.fusions.model import Safety
 
 
@@ -36,13 +36,10 @@ class SpelledOutSilu(Expression):
     code = "FUS401"
     name = "spelled-out-silu"
     words = (frozenset({"sigmoid", "expit", "Sigmoid", "exp"}), frozenset({"torch"}))
-    triggers = frozenset({"sigmoid", "expit", "Sigmoid", "exp"})
-    alternatives = (
-        Alternative("x * sigmoid(x)"),
-        Alternative("x * (1 / (1 + exp(-x)))", Safety.NUMERICS, "finite gradients where exp(-x) overflows"),
-        Alternative("x / (1 + exp(-x))", Safety.NUMERICS, "finite gradients where exp(-x) overflows"),
+    rewrites = (
+        Rewrite("x * sigmoid(x)", "silu(x)"),
+        Rewrite("x / (1 + exp(-x))", "silu(x)", Safety.NUMERICS, "finite gradients where exp(-x) overflows"),
     )
-    replacement = "silu(x)"
     examples = (
         Example(
             before="""\

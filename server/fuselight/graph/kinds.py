@@ -6,6 +6,7 @@ import ast
 from functools import cache
 
 from fuselight_emitter.dialects import get_dialect
+from fuselight_emitter.dialects.base import Parameter
 
 OPERATORS: dict[type[ast.operator], str] = {
     ast.Add: "add",
@@ -27,6 +28,7 @@ METADATA_METHODS = frozenset(
 
 FRESH_KINDS = frozenset(
     "add sub mul div matmul pow neg sigmoid tanh relu gelu silu softmax log_softmax softplus exp log sqrt rsqrt"
+    " embedding_bag pixel_shuffle pixel_unshuffle channel_shuffle std_mean var_mean aminmax"
     " square mean sum linear conv1d conv2d conv3d layer_norm rms_norm cat stack mish elu".split()
 )
 """Kinds whose result is memory of its own (as long as nothing is done in place)."""
@@ -99,6 +101,67 @@ def kind_of_method(name: str) -> str | None:
 def kind_of_layer(name: str) -> str | None:
     """The neutral kind of a layer without state, `torch.nn.Sigmoid`."""
     return _stateless_layers().get(name)
+
+
+def parameters_of(kind: str) -> tuple[Parameter, ...]:
+    """The parameters of a function by its neutral kind."""
+    return get_dialect("torch").parameters(kind)
+
+
+_WITHOUT_WORDS = frozenset("gt ge eq matmul".split())
+"""Kinds that an operator spells."""
+
+_ALSO_SPELLED = {
+    "maximum": ("max",), "minimum": ("min",), "clamp": ("clamp_min", "clamp_max"), "amax": ("max",), "amin": ("min",),
+}  # fmt: skip
+"""Further words under which a reader of sites takes a call for a kind."""
+
+_READ_AS = {
+    "compare": ("gt", "ge", "eq"), "max": ("max", "maximum"), "min": ("min", "minimum"), "lt": ("gt",), "le": ("ge",),
+    "clamp_min": ("clamp",), "clamp_max": ("clamp",), "greater": ("gt",), "less": ("gt",), "greater_equal": ("ge",),
+    "less_equal": ("ge",),
+}  # fmt: skip
+
+
+@cache
+def words_of_kind(kind: str) -> frozenset[str] | None:
+    """The words of which one stands in every spelling of a kind; None where an operator spells it, too."""
+    function = get_dialect("torch").functions.get(kind)
+    if kind in _WITHOUT_WORDS or (function is not None and function.operator is not None):
+        return None
+    words = {kind, *_ALSO_SPELLED.get(kind, ())}
+    if function is not None:
+        words.update(name.rpartition(".")[2] for name in (function.api, *function.spellings))
+        words.update(function.methods)
+        if function.layer is not None:
+            words.add(function.layer)
+    return frozenset(words)
+
+
+@cache
+def read_as(kind: str) -> tuple[str, ...]:
+    """The neutral kinds as which a value of the graph's `kind` may be read, the layers and plain methods among them."""
+    layer = kind_of_layer(kind)
+    if layer is not None:
+        return (layer,)
+    kind = kind.removeprefix("in-place ")
+    for prefix in ("method ", "torch.nn.functional.", "torch.linalg.", "torch."):
+        if kind.startswith(prefix):
+            kind = kind.removeprefix(prefix)
+            break
+    return _READ_AS.get(kind, (kind,))
+
+
+_RANDOM = frozenset(
+    "rand randn randint randperm normal bernoulli multinomial poisson rand_like randn_like randint_like gumbel_softmax"
+    " uniform rrelu".split()
+)
+
+
+def is_random(kind: str) -> bool:
+    """Whether a call draws random numbers, so that two of them are never the same."""
+    last = kind.rpartition(" ")[2].rpartition(".")[2]
+    return last in _RANDOM or "dropout" in last.lower()
 
 
 def is_torch_layer(name: str) -> bool:

@@ -87,17 +87,17 @@ _SAME = frozenset(
     " hardswish hardsigmoid hardtanh hardshrink softshrink tanhshrink threshold mish prelu exp exp2 expm1 log log1p"
     " log2 log10 erf abs sign sqrt rsqrt square reciprocal sin cos tan clamp masked_fill layer_norm rms_norm"
     " group_norm batch_norm instance_norm normalize dropout cumsum tril triu swapaxes permute zeros_like ones_like"
-    " conv1d conv2d conv3d max_pool2d avg_pool2d adaptive_avg_pool2d interpolate pad contiguous clone".split()
+    " conv1d conv2d conv3d max_pool2d avg_pool2d adaptive_avg_pool2d interpolate pad contiguous clone gather".split()
 )
 """Kinds whose result has as many dimensions as their first input."""
 
 _SAME_METHODS = frozenset(
     "contiguous clone detach to float half double bfloat16 type long int bool cpu cuda type_as masked_fill clamp clip"
-    " narrow index_select roll flip repeat_interleave cumprod index_add index_fill scatter scatter_add gather"
+    " narrow index_select roll flip repeat_interleave cumprod index_add index_fill scatter scatter_add"
     " view_as_same nan_to_num round floor ceil movedim moveaxis logical_not softplus".split()
 )
 _SAME_FUNCTIONS = frozenset(
-    "torch.clone torch.narrow torch.index_select torch.roll torch.flip torch.gather torch.nan_to_num"
+    "torch.clone torch.narrow torch.index_select torch.roll torch.flip torch.nan_to_num"
     " torch.logical_not torch.movedim torch.rand_like torch.randn_like torch.full_like torch.empty_like".split()
 )
 _SAME_LAYERS = frozenset(
@@ -150,8 +150,8 @@ for _number in (1, 2, 3):
 
 _AT_DIMENSION = {
     "softmax": 1, "log_softmax": 1, "cumsum": 1, "chunk": 2, "split": 2, "method select": 1, "torch.select": 1,
-    "method narrow": 1, "torch.narrow": 1, "method index_select": 1, "torch.index_select": 1, "method gather": 1,
-    "torch.gather": 1, "method unbind": 1, "torch.unbind": 1, "squeeze": 1, "method topk": 2, "torch.topk": 2,
+    "method narrow": 1, "torch.narrow": 1, "method index_select": 1, "torch.index_select": 1, "gather": 1, "unbind": 1,
+    "squeeze": 1, "topk": 2,
     "method repeat_interleave": 2, "method argsort": 1, "method sort": 1, "method unflatten": 1,
 }  # fmt: skip
 """Where a dimension stands among the arguments."""
@@ -292,7 +292,7 @@ class _Ranks:
             return Rank(0, 0)
         if whole.kind in _TUPLES and whole.inputs:
             return self.of(whole.inputs[0])
-        if whole.kind in ("method unbind", "torch.unbind") and whole.inputs:
+        if whole.kind == "unbind" and whole.inputs:
             return self.of(whole.inputs[0]).plus(-1)
         if whole.kind in ("torch.nn.LSTM", "torch.nn.GRU", "torch.nn.RNN") and value.index == 0 and whole.inputs:
             return self.of(whole.inputs[0])
@@ -304,7 +304,7 @@ class _Ranks:
             return Rank(0, 0) if value.inputs[1].constant is not None else UNKNOWN
         if base.kind in _TUPLES and base.inputs:
             return self.of(base.inputs[0]) if type(value.inputs[1].constant) is int else UNKNOWN
-        if base.kind in ("container", "method unbind", "torch.unbind", "opaque", "call", "instance"):
+        if base.kind in ("container", "unbind", "topk", "opaque", "call", "instance"):
             return UNKNOWN
         change = 0
         for element, node in index_elements(value):

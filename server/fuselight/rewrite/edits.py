@@ -19,6 +19,8 @@ from fuselight.fusions.plan import (
     AddMethod,
     Argument,
     Assigned,
+    AssignedTemplate,
+    Attend,
     Attribute,
     CellHook,
     Construct,
@@ -40,10 +42,12 @@ from fuselight.fusions.plan import (
     OnValue,
     RenameHook,
     RenameMethod,
+    ReplaceCallee,
     ReplaceExpression,
     ReplaceStatements,
     SetArguments,
     SwapExpressions,
+    Template,
     TransposeHook,
     Unpack,
     Within,
@@ -116,6 +120,8 @@ class _Renderer:
                 case RenameMethod():
                     end = self._end(action.statement, action.call.func)
                     found.append(_Edit(end - len(_method(action.call)), end, action.name))
+                case ReplaceCallee():
+                    found.append(self._replace_callee(action))
                 case NameReturned():
                     found += self._name_returned(action)
                 case AddMethod():
@@ -212,6 +218,9 @@ class _Renderer:
             case Assigned():
                 methods = [(method.name, method.arguments) for method in one.methods]
                 return emitter.emit_call(one.node, list(one.inputs), one.output, methods)
+            case AssignedTemplate():
+                output = one.output if isinstance(one.output, str) else list(one.output)
+                return emitter.emit_template_call(one.template.text, one.template.operands, output)
             case Init():
                 return emitter.emit_init(one.node)
             case Attribute():
@@ -230,6 +239,9 @@ class _Renderer:
         if isinstance(action.by, Within):
             yield self._rearranged(action, action.by)
             return
+        if isinstance(action.by, Template):
+            yield from self._template(action, action.by)
+            return
         start, end = self._start(action.statement, action.node), self._end(action.statement, action.node)
         if isinstance(action.by, Expression):
             emitter = self._emitter(action.statement, action.node)
@@ -244,20 +256,43 @@ class _Renderer:
             self._done(emitter)
         elif isinstance(action.by, Elements):
             content = action.by.source
+        elif isinstance(action.by, Attend):
+            emitter = self._emitter(action.statement, action.node)
+            content = emitter.render(emitter.emit_attention(action.by.id, action.by.inputs))
         elif isinstance(action.by, Construct):
             emitter = self._emitter(action.statement, action.node)
             content = emitter.render(emitter.emit_constructor(action.by.node))
             self._done(emitter)
         else:
             content = action.by if _stands_alone(action.by) else f"({action.by})"
+        yield from self._comments_above_statement(action, content)
+        start, end = self._without_parentheses(start, end)
+        yield _trimmed(self.text, start, end, content) if "\n" in content else _Edit(start, end, content)
+
+    def _comments_above_statement(self, action: ReplaceExpression, content: str) -> Iterator[_Edit]:
+        """Comments inside an expression that goes, unless they are in what replaces it, above its statement."""
+        start, end = self._start(action.statement, action.node), self._end(action.statement, action.node)
         comments = [comment for comment in _comments(self.text[start:end]) if comment not in content]
         if comments:
             anchor = _simple_statement(action.statement, action.node)
             at = self._line_start(self._start(action.statement, anchor))
             indent = self._indent(at)
             yield _Edit(at, at, "".join(f"{indent}{comment}\n" for comment in comments), 0)
-        start, end = self._without_parentheses(start, end)
-        yield _trimmed(self.text, start, end, content) if "\n" in content else _Edit(start, end, content)
+
+    def _template(self, action: ReplaceExpression, by: Template) -> Iterator[_Edit]:
+        """A template in the place of an expression; the statement is laid out anew where it grows too long."""
+        emitter = self._emitter(action.statement, action.node)
+        content = emitter.render(emitter.emit_template(by.text, by.operands), broken=False)
+        self._done(emitter)
+        yield from self._comments_above_statement(action, content)
+        start, end = self._start(action.statement, action.node), self._end(action.statement, action.node)
+        anchor = _simple_statement(action.statement, action.node)
+        if _is_primary(content):
+            start, end = self._without_parentheses(start, end)
+        elif _binds_tighter(action.statement, anchor, action.node):
+            enclosed = self.text[start - 1 : start] == "(" and self.text[end : end + 1] == ")"
+            content = content if enclosed else f"({content})"
+        yield self._laid_in(action.statement, anchor, start, end, content)
 
     def _rearranged(self, action: ReplaceExpression, by: Within) -> _Edit:
         """The user's own source in another order; the statement is laid out anew where it grows too long."""
@@ -270,15 +305,19 @@ class _Renderer:
             content = self._moved_out(statement, node, by.node, content, loose or not _stands_alone(content))
         elif loose or not _stands_alone(content):
             content = f"({content})"
+        if _keeps_its_lines(statement, by):
+            return _trimmed(self.text, start, end, content)
+        return self._laid_in(statement, anchor, start, end, content)
+
+    def _laid_in(self, statement: Statement, anchor: ast.stmt, start: int, end: int, content: str) -> _Edit:
+        """Put `content` from `start` to `end`; its simple statement is laid out anew where it would be too long."""
         first, last = self._start(statement, anchor), self._end(statement, anchor)
-        emitter = self._emitter(statement, node)
         whole = self.text[first:start] + content + self.text[end:last]
         simple = isinstance(anchor, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.Expr | ast.Return)
         if not simple or not statement.stands_alone(anchor):
             return _Edit(start, end, content)
+        emitter = self._emitter(statement, anchor)
         made = emitter.emit_source(_NEWLINE.sub("\n", whole))
-        if _keeps_its_lines(statement, by):
-            return _trimmed(self.text, start, end, content)
         before, behind = self._line_start(start), self._line_end(end)
         length = len(self.text[before:start]) + len(content) + len(self.text[end:behind].partition("#")[0].rstrip())
         fits = length <= max(self.line_length, behind - before)
@@ -301,6 +340,18 @@ class _Renderer:
             return f"(\n{own}{content}\n{target})"
         first, *rest = content.split("\n")
         return "\n".join([first, *(target + line[len(own) :] if line.startswith(own) else line for line in rest)])
+
+    def _replace_callee(self, action: ReplaceCallee) -> _Edit:
+        emitter = self._emitter(action.statement, action.call)
+        if isinstance(action.by, Construct):
+            made = emitter.emit_constructor(action.by.node)
+        else:
+            made = emitter.emit_expression(action.by.node, list(action.by.inputs))
+        assert isinstance(made, libcst.Call)
+        content = emitter.render(made.func)
+        self._done(emitter)
+        func = action.call.func
+        return _Edit(self._start(action.statement, func), self._end(action.statement, func), content)
 
     def _drop_method(self, action: DropMethod) -> _Edit:
         """Take a method call away from what stands before it, with its line where it has one of its own."""

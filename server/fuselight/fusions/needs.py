@@ -1,0 +1,324 @@
+"""What a rewrite asks of its site beside the pattern: ranks, numbers, tensors; each need is a value that says it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fuselight.fusions.base import Refusal
+from fuselight.fusions.matching import Operand, operands_of
+from fuselight.graph.constants import sole_assignment
+from fuselight.graph.kinds import kind_of_method
+from fuselight.graph.mentions import self_parameter
+from fuselight.graph.module import Module
+from fuselight.graph.ranks import rank_of
+from fuselight.graph.values import Value
+
+if TYPE_CHECKING:
+    from fuselight.fusions.expression import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Assumption:
+    """Something that the source does not show: the rewrite is `numerics`, and its title says it."""
+
+    text: str
+
+
+Verdict = Refusal | Assumption | None
+"""What a need comes to at a site: refused, offered under an assumption, or shown to hold."""
+
+Need = Callable[["Site"], Verdict]
+
+
+def rank(name: str, least: int, most: int | None = None, *, otherwise: str | None = None) -> Need:
+    """`name` has from `least` to `most` dimensions (exactly `least` without `most`).
+
+    Where the source does not show it, `otherwise` is what the title assumes; without it the site is refused.
+    """
+    most = least if most is None else most
+
+    def verdict(site: Site) -> Verdict:
+        value = site.value(name)
+        if value is None:
+            return None
+        known = rank_of(site.graph, value, site.root)
+        if known.least >= least and known.most is not None and known.most <= most:
+            return None
+        if known.least > most or (known.most is not None and known.most < least):
+            return Refusal(f"`{site.text(name)}` has not {_dimensions(least, most)}", site.place)
+        if otherwise is not None:
+            return Assumption(otherwise)
+        return Refusal(f"it is not shown that `{site.text(name)}` has {_dimensions(least, most)}", site.place)
+
+    return verdict
+
+
+def _dimensions(least: int, most: int) -> str:
+    return f"{least} dimensions" if least == most else f"{least} to {most} dimensions"
+
+
+def last_dimension(dim: str, name: str) -> Need:
+    """The dimension `dim` is the last one of `name`: -1, or its number where the rank is shown."""
+
+    def verdict(site: Site) -> Verdict:
+        number = site.number(dim)
+        if number == -1:
+            return None
+        if number is None:
+            return Refusal("the dimension is not shown", site.place)
+        value = site.value(name)
+        known = rank_of(site.graph, value, site.root).exact if value is not None else None
+        if known is not None and number == known - 1:
+            return None
+        return Refusal(f"it is not shown that dimension {int(number)} is the last one", site.place)
+
+    return verdict
+
+
+def class_dimension(dim: str, name: str, *, otherwise: str | None = None) -> Need:
+    """The dimension `dim` is where `torch.nn.functional.cross_entropy` has its classes: 1, or 0 of a single sample.
+
+    Source: https://docs.pytorch.org/docs/2.13/generated/torch.nn.functional.cross_entropy.html
+    """
+
+    def verdict(site: Site) -> Verdict:
+        number = site.number(dim)
+        value = site.value(name)
+        if number is None or value is None:
+            return Refusal("the dimension of the classes is not shown", site.place)
+        known = rank_of(site.graph, value, site.root)
+        classes = {2: (1, -1), 1: (0, -1)}.get(known.exact or 0, (1,))
+        if known.exact is not None:
+            wrapped = number + known.exact if number < 0 else number
+            right = wrapped == (0 if known.exact == 1 else 1)
+            return None if right else Refusal("the softmax is over another dimension than the classes", site.place)
+        if number in classes and known.least >= 2:
+            return None
+        if otherwise is not None and (number == 1 or (number == -1 and known.least <= 2)):
+            return Assumption(otherwise) if number == -1 else None
+        return Refusal("it is not shown that the softmax is over the classes", site.place)
+
+    return verdict
+
+
+def number(*names: str) -> Need:
+    """These are Python numbers: constants, or names that the source shows to be bound to one."""
+
+    def verdict(site: Site) -> Verdict:
+        for name in names:
+            if site.is_given(name) and site.number(name) is None and not _is_number(site, name):
+                return Refusal(f"it is not shown that `{site.text(name)}` is a number", site.place)
+        return None
+
+    return verdict
+
+
+def constant(name: str, least: float, most: float) -> Need:
+    """A number that the source shows, from `least` to `most`."""
+
+    def verdict(site: Site) -> Verdict:
+        known = site.number(name)
+        if known is None:
+            return Refusal(f"`{site.text(name)}` is not shown", site.place)
+        return None if least <= known <= most else Refusal(f"{known:g} is not from {least:g} to {most:g}", site.place)
+
+    return verdict
+
+
+def tensor(*names: str, otherwise: str = "all are tensors") -> Need:
+    """These are tensors: made by torch, by a layer, or read from a parameter; else it is assumed, or they are none."""
+
+    def verdict(site: Site) -> Verdict:
+        assumed = False
+        for name in names:
+            value = site.value(name)
+            if value is None or site.number(name) is not None or _is_number(site, name):
+                return Refusal(f"`{site.text(name)}` is no tensor", site.place)
+            assumed = assumed or not is_tensor(site.module, value)
+        return Assumption(otherwise) if assumed else None
+
+    return verdict
+
+
+def without_autocast(note: str) -> Need:
+    """Under autocast the result has another dtype: refused in a file that speaks of it, else said."""
+
+    def verdict(site: Site) -> Verdict:
+        if site.module.mentions.has_word("autocast", "amp", "GradScaler"):
+            return Refusal("the file uses autocast, under which the result would have another dtype", site.place)
+        return Assumption(note)
+
+    return verdict
+
+
+_HIGHER = ("create_graph", "gradgradcheck", "jvp", "jacfwd", "hessian", "forward_ad", "hvp", "vhp", "jacobian")
+
+
+def first_gradients_only(site: Site) -> Verdict:
+    """The one call has no double backward and no forward mode: refused in a file that asks for either."""
+    return higher_gradients(site.module)
+
+
+def higher_gradients(module: Module) -> Refusal | None:
+    """Why a call without double backward and forward mode cannot stand in this file."""
+    for word in _HIGHER:
+        if module.mentions.has_word(word):
+            return Refusal(f"the file asks for more than first gradients (`{word}`), which the one call does not have")
+    return None
+
+
+def _is_number(site: Site, name: str) -> bool:
+    bound = site.found.bound.get(name)
+    return is_number(site, bound.value) if isinstance(bound, Operand) else bound is not None
+
+
+def is_number(site: Site, value: Value) -> bool:
+    """Whether a value surely is a Python number: by its arithmetic, its default, or what `__init__` makes of it."""
+    if isinstance(value.constant, int | float) and not isinstance(value.constant, bool):
+        return True
+    if value.kind in ("add", "sub", "mul", "div", "pow", "neg") and value.inputs:
+        return all(is_number(site, one) for one in value.inputs)
+    if value.kind == "metadata" or (value.kind.startswith("math.") and value.inputs):
+        return True
+    if value.kind == "getitem" and value.inputs[0].path is not None and value.inputs[0].path.endswith(".shape"):
+        return True
+    if value.kind == "parameter" and value.path is not None:
+        return _numeric_parameter(site.scope.function, value.path)
+    if value.kind == "attribute" and value.path is not None and site.scope.owner is not None:
+        me, dot, attribute = value.path.partition(".")
+        if not dot or me != self_parameter(site.scope.function) or "." in attribute:
+            return _reads_as_epsilon(value.path)
+        return _numeric_attribute(site, attribute)
+    return False
+
+
+def _numeric_attribute(site: Site, attribute: str) -> bool:
+    owner = site.scope.owner
+    assert owner is not None
+    assigned = sole_assignment(site.module, owner, attribute)
+    if assigned is None:
+        return False
+    for member in owner.family:
+        init = member.methods.get("__init__")
+        if init is not None and any(one is assigned for one in ast.walk(init)):
+            return _numeric(assigned, init)
+    return isinstance(assigned, ast.Constant) and type(assigned.value) in (int, float)
+
+
+def _numeric(node: ast.expr, init: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    match node:
+        case ast.Constant(value=value):
+            return type(value) in (int, float)
+        case ast.BinOp(left=left, right=right):
+            return _numeric(left, init) and _numeric(right, init)
+        case ast.UnaryOp(operand=operand):
+            return _numeric(operand, init)
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="math"))):
+            return True
+        case ast.Call(func=ast.Name(id="float" | "int")):
+            return True
+        case ast.Name(id=name):
+            return _numeric_parameter(init, name)
+        case ast.Attribute():
+            return _reads_as_epsilon(ast.unparse(node))
+        case _:
+            return False
+
+
+def _numeric_parameter(function: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> bool:
+    """Whether a parameter has a number for its default or its annotation, or is called epsilon."""
+    arguments = function.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    defaults = dict(zip((one.arg for one in reversed(positional)), reversed(arguments.defaults), strict=False))
+    defaults.update(
+        {one.arg: given for one, given in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if given}
+    )
+    for one in (*positional, *arguments.kwonlyargs):
+        if one.arg != name:
+            continue
+        if isinstance(one.annotation, ast.Name) and one.annotation.id in ("int", "float"):
+            return True
+        default = defaults.get(name)
+        if isinstance(default, ast.UnaryOp):
+            default = default.operand
+        if isinstance(default, ast.Constant) and type(default.value) in (int, float):
+            return True
+        return one.annotation is None and default is None and _reads_as_epsilon(name)
+    return False
+
+
+def _reads_as_epsilon(path: str) -> bool:
+    last = path.rpartition(".")[2].lower()
+    return last in ("eps", "epsilon") or last.endswith(("_eps", "_epsilon"))
+
+
+_ARITHMETIC = frozenset("add sub mul div pow neg getitem unpack compare operator attribute joined builtin".split())
+
+_ALSO_NUMPY = frozenset(
+    "mean sum std var max min argmax argmin clip dot reshape transpose squeeze prod cumsum round repeat flatten ravel"
+    " view trace sort all any take swapaxes diagonal nonzero copy astype item tolist".split()
+)
+"""Methods that an array of numpy has as well."""
+
+
+def is_tensor(module: Module, value: Value, depth: int = 8) -> bool:
+    """Whether the source shows that a value is a tensor of torch: it, or what it is computed from, is made by torch."""
+    if depth == 0:
+        return False
+    if value.kind.startswith("torch.nn.") or (value.layer is not None and value.layer.kind is not None):
+        return True
+    node = value.node
+    if isinstance(node, ast.Call):
+        if value.kind in ("call", "opaque", "instance", "builtin", "metadata"):
+            return False
+        if not isinstance(node.func, ast.Attribute):
+            return True
+        method = node.func.attr
+        by_torch = value.kind.startswith("torch.") or (
+            kind_of_method(method) is not None and not _is_method_call(value)
+        )
+        if by_torch or {"dim", "keepdim"} & value.keywords.keys() or method not in _ALSO_NUMPY:
+            return value.kind.startswith(("method ", "torch.")) or kind_of_method(method) is not None or by_torch
+    if value.kind == "attribute" and value.path is not None and value.path.rpartition(".")[2] in ("weight", "bias"):
+        return True
+    if value.kind in _ARITHMETIC or isinstance(node, ast.Call):
+        inputs = value.inputs[:1] if value.kind in ("getitem", "unpack", "attribute") else value.inputs
+        some = all if value.kind == "joined" else any
+        return bool(inputs) and some(is_tensor(module, one, depth - 1) for one in inputs)
+    return False
+
+
+def _is_method_call(value: Value) -> bool:
+    node = value.node
+    assert isinstance(node, ast.Call)
+    operands = operands_of(value)
+    return isinstance(node.func, ast.Attribute) and bool(operands) and operands[0].node is node.func.value
+
+
+def shown_to_be_torch(module: Module, inner: tuple[Value, ...], bound: tuple[Operand, ...]) -> bool:
+    """Whether a site surely computes with tensors of torch, and not with arrays of numpy or plain numbers.
+
+    Methods that both have do not show it, in a file that uses both.
+    """
+    if any(_shows_torch(value) for value in inner):
+        return True
+    if any(is_tensor(module, one.value) for one in bound):
+        return True
+    return bool(inner) and not module.mentions.has_word("numpy", "np", "pandas", "pd", "cupy")
+
+
+def _shows_torch(value: Value) -> bool:
+    node = value.node
+    if value.layer is not None or value.kind.startswith("torch."):
+        return True
+    if not isinstance(node, ast.Call):
+        return False
+    if not _is_method_call(value):
+        return value.kind not in ("call", "builtin") and not value.kind.startswith(("math.", "numpy."))
+    assert isinstance(node.func, ast.Attribute)
+    if {"dim", "keepdim"} & value.keywords.keys():
+        return True
+    return node.func.attr not in _ALSO_NUMPY and value.kind != "call"

@@ -1,0 +1,292 @@
+"""The language of patterns: Python with metavariables, read into a normal form of products, sums and calls.
+
+- A name that is called is a neutral kind (`sigmoid(x)`), its keywords are neutral parameter names (`sum(x, dim=d)`).
+- Any other name is a metavariable: one value, the same wherever it stands. An argument that is a metavariable may also
+  be absent at a site, where the parameter has a default; `None` stands for an absent argument only.
+- `*`, `/`, unary `-`, `**` with a number, `square`, `sqrt`, `rsqrt` and `reciprocal` make one product: factors with
+  exponents, in any order, and a coefficient. `+` and `-` make one sum. So `x / sqrt(v + eps)` is also
+  `x * rsqrt(eps + v)` and `x * (v + eps) ** -0.5`.
+- Numbers are equal by value, `sqrt(2 / pi)` is one.
+- `either(a, b)`: one of several. `cast(x)`: `x`, perhaps converted to another dtype or made contiguous on the way.
+  `item(t, 0)`: an element of a tuple, unpacked or indexed.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from dataclasses import dataclass
+from functools import cache
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A metavariable."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number, as a whole argument or operand."""
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A string, a truth value or None."""
+
+    value: str | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """`coefficient` times the factors, each to the power of its exponent."""
+
+    coefficient: float
+    factors: tuple[tuple[Pattern, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """`constant` plus the terms, each times its coefficient."""
+
+    constant: float
+    terms: tuple[tuple[float, Pattern], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A neutral kind with its arguments: by position (an int) or by neutral name."""
+
+    kind: str
+    arguments: tuple[tuple[int | str, Pattern], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """Any one of several."""
+
+    options: tuple[Pattern, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """A value, perhaps behind conversions of its dtype."""
+
+    inner: Pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An element of a tuple of tensors."""
+
+    whole: Pattern
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """A tuple or a list of known length."""
+
+    elements: tuple[Pattern, ...]
+
+
+Pattern = Variable | Number | Literal | Product | Sum | Call | Either | Cast | Item | Display
+
+POWERS = {"square": 2.0, "sqrt": 0.5, "rsqrt": -0.5, "reciprocal": -1.0}
+"""Functions of one argument that raise it to a power."""
+
+_COMPARED: dict[type[ast.cmpop], str] = {
+    ast.Gt: "gt",
+    ast.Lt: "gt",
+    ast.GtE: "ge",
+    ast.LtE: "ge",
+    ast.Eq: "eq",
+}
+"""What a comparison is read as; one that looks the other way has its operands swapped."""
+
+_NUMBERS = {"pi": math.pi, "e": math.e, "inf": math.inf}
+_FOLDED = {"sqrt": math.sqrt, "exp": math.exp, "log": math.log}
+
+
+@cache
+def parse_pattern(text: str) -> Pattern:
+    """Parse a pattern.
+
+    Raises:
+        ValueError: It is Python that a pattern cannot hold.
+    """
+    return _parsed(ast.parse(text, mode="eval").body)
+
+
+def variables_of(pattern: Pattern) -> frozenset[str]:
+    """The names of the metavariables."""
+    if isinstance(pattern, Variable):
+        return frozenset({pattern.name})
+    return frozenset(name for part in parts_of(pattern) for name in variables_of(part))
+
+
+def parts_of(pattern: Pattern) -> tuple[Pattern, ...]:
+    match pattern:
+        case Product(factors=factors):
+            return tuple(part for part, _ in factors)
+        case Sum(terms=terms):
+            return tuple(part for _, part in terms)
+        case Call(arguments=arguments):
+            return tuple(part for _, part in arguments)
+        case Either(options=options):
+            return options
+        case Cast(inner=inner):
+            return (inner,)
+        case Item(whole=whole):
+            return (whole,)
+        case Display(elements=elements):
+            return elements
+        case _:
+            return ()
+
+
+def needed_kinds(pattern: Pattern) -> frozenset[frozenset[str]]:
+    """Sets of kinds of which a site must hold one each; products and sums are not asked for."""
+    match pattern:
+        case Either(options=options):
+            several = [needed_kinds(option) for option in options]
+            # One kind of whichever option it is: a set of every pair would be exact and never pays.
+            if not all(several):
+                return frozenset()
+            return frozenset({frozenset(kind for option in several for kinds in option for kind in kinds)})
+        case Call(kind=kind):
+            return frozenset({frozenset({kind})}).union(*map(needed_kinds, parts_of(pattern)))
+        case _:
+            return frozenset[frozenset[str]]().union(*map(needed_kinds, parts_of(pattern)))
+
+
+def height(pattern: Pattern) -> int:
+    """How many operators and calls may stand one inside the other at a site."""
+    inner = max(map(height, parts_of(pattern)), default=0)
+    match pattern:
+        case Product(factors=factors):
+            return inner + 2 * len(factors) + 1
+        case Sum(terms=terms):
+            return inner + len(terms) + 1
+        case Call() | Item():
+            return inner + 1
+        case Cast():
+            return inner + 3
+        case _:
+            return inner
+
+
+def _parsed(node: ast.expr) -> Pattern:
+    match node:
+        case ast.Name(id=name):
+            return Number(_NUMBERS[name]) if name in _NUMBERS else Variable(name)
+        case ast.Constant(value=bool() | str() | None as value):
+            return Literal(value)
+        case ast.Constant(value=int() | float() as number):
+            return Number(float(number))
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            return _product(_parsed(left), _parsed(right))
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            return _product(_parsed(left), _power(_parsed(right), -1.0))
+        case ast.BinOp(left=left, op=ast.Pow(), right=right):
+            exponent = _parsed(right)
+            if isinstance(exponent, Number):
+                return _power(_parsed(left), exponent.value)
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _sum((1.0, _parsed(left)), (1.0, _parsed(right)))
+        case ast.BinOp(left=left, op=ast.Sub(), right=right):
+            return _sum((1.0, _parsed(left)), (-1.0, _parsed(right)))
+        case ast.BinOp(left=left, op=ast.MatMult(), right=right):
+            return Call("matmul", ((0, _parsed(left)), (1, _parsed(right))))
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return _product(Number(-1.0), _parsed(operand))
+        case ast.Compare(left=left, ops=[operation], comparators=[right]):
+            kind = _COMPARED.get(type(operation))
+            if kind is not None:
+                first, second = (right, left) if isinstance(operation, ast.Lt | ast.LtE) else (left, right)
+                return Call(kind, ((0, _parsed(first)), (1, _parsed(second))))
+        case ast.Tuple(elts=elements) | ast.List(elts=elements):
+            return Display(tuple(map(_parsed, elements)))
+        case ast.Call(func=ast.Name(id="either"), args=options, keywords=[]) if len(options) > 1:
+            return Either(tuple(map(_parsed, options)))
+        case ast.Call(func=ast.Name(id="cast"), args=[inner], keywords=[]):
+            return Cast(_parsed(inner))
+        case ast.Call(func=ast.Name(id="item"), args=[whole, ast.Constant(value=int() as index)], keywords=[]):
+            return Item(_parsed(whole), index)
+        case ast.Call(func=ast.Name(id=kind)):
+            return _call(kind, node)
+        case _:
+            pass
+    raise ValueError(f"no pattern: {ast.unparse(node)}")
+
+
+def _call(kind: str, node: ast.Call) -> Pattern:
+    arguments: list[tuple[int | str, Pattern]] = list(enumerate(map(_parsed, node.args)))
+    for keyword in node.keywords:
+        if keyword.arg is None:
+            raise ValueError(f"no pattern: {ast.unparse(node)}")
+        arguments.append((keyword.arg, _parsed(keyword.value)))
+    first = arguments[0][1] if arguments else None
+    if len(arguments) == 1 and isinstance(first, Number) and kind in _FOLDED:
+        return Number(_FOLDED[kind](first.value))
+    if len(arguments) == 1 and first is not None and kind in POWERS:
+        return _power(first, POWERS[kind])
+    return Call(kind, tuple(arguments))
+
+
+def _product(*parts: Pattern) -> Pattern:
+    coefficient = 1.0
+    factors: dict[Pattern, float] = {}
+    for part in parts:
+        match part:
+            case Number(value=value):
+                coefficient *= value
+            case Product():
+                coefficient *= part.coefficient
+                for inner, exponent in part.factors:
+                    factors[inner] = factors.get(inner, 0.0) + exponent
+            case Sum(constant=constant, terms=((scale, inner),)) if constant == 0:
+                coefficient *= scale
+                factors[inner] = factors.get(inner, 0.0) + 1.0
+            case _:
+                factors[part] = factors.get(part, 0.0) + 1.0
+    if not factors:
+        return Number(coefficient)
+    if coefficient == 1.0 and list(factors.values()) == [1.0]:
+        return next(iter(factors))
+    return Product(coefficient, tuple(factors.items()))
+
+
+def _power(part: Pattern, exponent: float) -> Pattern:
+    if isinstance(part, Number):
+        return Number(part.value**exponent)
+    if isinstance(part, Product) and exponent == int(exponent):
+        factors = tuple((inner, power * exponent) for inner, power in part.factors)
+        return Product(part.coefficient**exponent, factors)
+    return Product(1.0, ((part, exponent),))
+
+
+def _sum(*parts: tuple[float, Pattern]) -> Pattern:
+    constant = 0.0
+    terms: list[tuple[float, Pattern]] = []
+    for scale, part in parts:
+        match part:
+            case Number(value=value):
+                constant += scale * value
+            case Sum():
+                constant += scale * part.constant
+                terms += [(scale * inner, term) for inner, term in part.terms]
+            case Product() if part.coefficient != 1.0:
+                bare = Product(1.0, part.factors)
+                whole = part.factors[0][0] if len(part.factors) == 1 and part.factors[0][1] == 1.0 else bare
+                terms.append((scale * part.coefficient, whole))
+            case _:
+                terms.append((scale, part))
+    if not terms:
+        return Number(constant)
+    if constant == 0 and len(terms) == 1 and terms[0][0] == 1.0:
+        return terms[0][1]
+    return Sum(constant, tuple(terms))
