@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from fuselight.graph.classes import ClassInfo, resolve
 from fuselight.graph.mentions import self_parameter
 from fuselight.graph.module import Module
 from fuselight.graph.values import Value
-from fuselight.source.names import dotted
+from fuselight.source.statements import Statement
 
 _NAMED = {
     **dict.fromkeys(("math.pi", "numpy.pi", "torch.pi", "scipy.pi"), math.pi),
@@ -171,34 +171,49 @@ def _module_constant(module: Module, name: str) -> float | None:
 
 def sole_assignment(module: Module, owner: ClassInfo, attribute: str) -> ast.expr | None:
     """What `self.<attribute>` is assigned, where the class and its family assign it once, in `__init__`."""
-    found: list[ast.expr | None] = []
-    for member in owner.family:
-        for name, method in member.methods.items():
-            me = self_parameter(method)
-            for node in ast.walk(method):
-                if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-                    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                    for target in targets:
-                        if me is not None and dotted(target) == f"{me}.{attribute}":
-                            whole = isinstance(node, ast.Assign | ast.AnnAssign) and name == "__init__"
-                            found.append(node.value if whole else None)
-                        elif isinstance(target, ast.Tuple) and any(
-                            dotted(one) == f"{me}.{attribute}" for one in target.elts
-                        ):
-                            found.append(None)
-        for node in member.node.body:
-            match node:
-                case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == attribute:
-                    found.append(value)
-                case ast.AnnAssign(target=ast.Name(id=target), value=value) if target == attribute:
-                    found.append(value)
-                case _:
-                    pass
+    found = [one for member in owner.family for one in _assignments(member).get(attribute, ())]
+    if len(found) != 1:
+        return None
     # Whoever sets it from outside: `model.norm.eps = 1e-3`.
     for mention in module.mentions.of_attribute(attribute):
         if mention.owner is None and isinstance(mention.node.ctx, ast.Store):
             return None
-    return found[0] if len(found) == 1 else None
+    return found[0]
+
+
+def _assignments(member: ClassInfo) -> dict[str, list[ast.expr | None]]:
+    """What a class assigns to each attribute of its instances; None for what is no plain value of `__init__`."""
+
+    def make(_: Statement) -> dict[str, list[ast.expr | None]]:
+        found: dict[str, list[ast.expr | None]] = {}
+        for name, method in member.methods.items():
+            me = self_parameter(method)
+            for node in ast.walk(method):
+                for attribute, value in _assigned(node, me):
+                    found.setdefault(attribute, []).append(value if name == "__init__" else None)
+        for node in member.node.body:
+            match node:
+                case ast.Assign(targets=[ast.Name(id=target)], value=value):
+                    found.setdefault(target, []).append(value)
+                case ast.AnnAssign(target=ast.Name(id=target), value=value):
+                    found.setdefault(target, []).append(value)
+                case _:
+                    pass
+        return found
+
+    return member.statement.derive(f"assignments {member.node.lineno} {member.node.col_offset}", make)
+
+
+def _assigned(node: ast.AST, me: str | None) -> Iterator[tuple[str, ast.expr | None]]:
+    """The attributes of `me` that a statement assigns, each with the value where it is that one's alone."""
+    if not isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        return
+    for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+        elements = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
+        for element in elements:
+            if isinstance(element, ast.Attribute) and isinstance(element.value, ast.Name) and element.value.id == me:
+                whole = element is target and not isinstance(node, ast.AugAssign)
+                yield element.attr, node.value if whole else None
 
 
 def _applied(function: Callable[..., float], *given: float | None) -> float | None:
