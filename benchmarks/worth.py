@@ -24,7 +24,7 @@ from torch import nn
 from fuselight.analysis import Analysis, fix_all
 from fuselight.fusions.model import Safety
 
-HEAD = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n\n\n"
+HEAD = "import math\nimport torch\nimport torch.nn.functional as F\nfrom torch import nn\n\n\n"
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,26 @@ def normal(*shape: int) -> Callable[[], tuple[torch.Tensor, ...]]:
 
 def indices(top: int, *shape: int) -> Callable[[], tuple[torch.Tensor, ...]]:
     return lambda: (torch.randint(0, top, shape),)
+
+
+def positive(*shape: int) -> Callable[[], tuple[torch.Tensor, ...]]:
+    return lambda: ((torch.rand(*shape) * 0.9 + 0.1).requires_grad_(),)
+
+
+def several(*makers: Callable[[], tuple[torch.Tensor, ...]]) -> Callable[[], tuple[torch.Tensor, ...]]:
+    return lambda: tuple(one for make in makers for one in make())
+
+
+def spelled(
+    code: str,
+    what: str,
+    forward: str,
+    inputs: Callable[[], tuple[torch.Tensor, ...]],
+    arguments: str = "x",
+    init: str = "",
+) -> Case:
+    """An expression in a module's `forward`."""
+    return Case(code, what, init, forward, inputs, arguments)
 
 
 IMAGE = normal(4, 64, 56, 56)
@@ -216,6 +236,175 @@ CASES = [
     ),
 ]  # fmt: skip
 
+WIDE = normal(8, 256, 768)
+ROWS = normal(256, 16000)
+PAIR = several(normal(8, 256, 768), normal(8, 256, 768))
+NORM = "self.weight = nn.Parameter(torch.ones(768))"
+
+EXPRESSIONS = [
+    spelled(
+        "FUS402", "tanh GELU", "return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))", WIDE
+    ),
+    spelled("FUS402", "erf GELU", "return x * 0.5 * (1.0 + torch.erf(x / math.sqrt(2.0)))", WIDE),
+    spelled("FUS403", "x * tanh(softplus(x))", "return x * torch.tanh(F.softplus(x))", WIDE),
+    spelled("FUS404", "log(1 + exp(x))", "return torch.log(1 + torch.exp(x))", WIDE),
+    spelled("FUS405", "log(sigmoid(x))", "return torch.log(torch.sigmoid(x))", WIDE),
+    spelled("FUS406", "x * relu6(x + 3) / 6", "return x * F.relu6(x + 3) / 6", WIDE),
+    spelled("FUS407", "a * sigmoid(b) of two chunks", "a, b = x.chunk(2, dim=-1)\nreturn a * torch.sigmoid(b)", WIDE),
+    spelled("FUS408", "where(x > 0, x, 0.1 * x)", "return torch.where(x > 0, x, 0.1 * x)", WIDE),
+    spelled("FUS408", "x / (1 + abs(x))", "return x / (1 + x.abs())", WIDE),
+    spelled("FUS408", "clamp(x, 0, 6)", "return x.clamp(0, 6)", WIDE),
+    spelled(
+        "FUS409",
+        "RMSNorm, 8 x 256 tokens of 768",
+        "return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * self.weight",
+        WIDE,
+        init=NORM,
+    ),
+    spelled(
+        "FUS410",
+        "LayerNorm, 8 x 256 tokens of 768",
+        "u = x.mean(-1, keepdim=True)\ns = (x - u).pow(2).mean(-1, keepdim=True)\n"
+        "x = (x - u) / torch.sqrt(s + 1e-5)\nreturn self.weight * x + self.bias",
+        WIDE,
+        init=NORM + "\nself.bias = nn.Parameter(torch.zeros(768))",
+    ),
+    spelled("FUS411", "x / x.norm(dim=-1)", "return x / x.norm(dim=-1, keepdim=True)", WIDE),
+    spelled(
+        "FUS412",
+        "sum of normalized products",
+        "return (F.normalize(x, dim=-1) * F.normalize(y, dim=-1)).sum(-1)",
+        PAIR,
+        "x, y",
+    ),
+    spelled("FUS501", "log(softmax(x)), 256 x 16,000", "return torch.log(F.softmax(x, dim=-1))", ROWS),
+    spelled(
+        "FUS502",
+        "nll_loss(log(softmax(x))), 256 x 16,000",
+        "return F.nll_loss(torch.log(F.softmax(x, dim=1)), y)",
+        several(ROWS, indices(16000, 256)),
+        "x, y",
+    ),
+    spelled(
+        "FUS503",
+        "one-hot cross entropy, 256 x 16,000",
+        "p = F.log_softmax(x, dim=1)\nreturn -(F.one_hot(y, 16000).to(p.dtype) * p).sum(dim=1).mean()",
+        several(ROWS, indices(16000, 256)),
+        "x, y",
+    ),
+    spelled(
+        "FUS504",
+        "binary_cross_entropy(sigmoid(x))",
+        "return F.binary_cross_entropy(torch.sigmoid(x), y.detach())",
+        several(normal(256, 8192), positive(256, 8192)),
+        "x, y",
+    ),
+    spelled(
+        "FUS505",
+        "cross_entropy(log_softmax(x)), 256 x 16,000",
+        "return F.cross_entropy(F.log_softmax(x, dim=1), y)",
+        several(ROWS, indices(16000, 256)),
+        "x, y",
+    ),
+    spelled(
+        "FUS507",
+        "log_softmax gathered, 256 x 16,000",
+        "return F.log_softmax(x, dim=-1).gather(-1, y.unsqueeze(-1)).squeeze(-1)",
+        several(ROWS, indices(16000, 256)),
+        "x, y",
+    ),
+    spelled("FUS508", "log(sum(exp(x))), 256 x 16,000", "return torch.log(torch.exp(x).sum(dim=-1))", ROWS),
+    spelled("FUS508", "log(exp(x) + exp(y))", "return torch.log(torch.exp(x) + torch.exp(y))", PAIR, "x, y"),
+    spelled("FUS509", "log(1 + x)", "return torch.log(1 + x)", positive(8, 256, 768)),
+    spelled("FUS509", "exp(x) - 1", "return torch.exp(x) - 1", WIDE),
+    Case(
+        "FUS510",
+        "argmax(softmax(x)), 256 x 16,000",
+        "",
+        "return torch.argmax(F.softmax(x, dim=1), dim=1)",
+        ROWS,
+        backward=False,
+    ),
+    spelled(
+        "FUS511",
+        "KL divergence, 256 x 16,000",
+        "p, q = F.softmax(y, dim=-1), F.log_softmax(x, dim=-1)\nreturn (p * (p.log() - q)).sum()",
+        several(ROWS, ROWS),
+        "x, y",
+    ),
+    spelled(
+        "FUS512", "mean of squared differences", "return ((torch.tanh(x) - torch.tanh(y)) ** 2).mean()", PAIR, "x, y"
+    ),
+    spelled("FUS513", "1 - sigmoid(x)", "return 1 - torch.sigmoid(x)", WIDE),
+    spelled("FUS514", "exp(x) / sum(exp(x))", "return torch.exp(x) / torch.exp(x).sum(-1, keepdim=True)", WIDE),
+    spelled(
+        "FUS602",
+        "x @ w.t() + b",
+        "return x @ self.w.t() + self.b",
+        WIDE,
+        init="self.w = nn.Parameter(torch.randn(768, 768))\nself.b = nn.Parameter(torch.randn(768))",
+    ),
+    spelled(
+        "FUS603", "x * (1 + scale) + shift", "x, y = torch.tanh(x), torch.tanh(y)\nreturn x * (1 + y) + y", PAIR, "x, y"
+    ),
+    spelled(
+        "FUS604",
+        "(1 - w) * x + w * y",
+        "x, y = torch.tanh(x), torch.tanh(y)\nreturn (1 - 0.3) * x + 0.3 * y",
+        PAIR,
+        "x, y",
+    ),
+    spelled(
+        "FUS605",
+        "mean of embedded tokens",
+        "return self.emb(i).mean(dim=1)",
+        indices(5000, 64, 50),
+        "i",
+        init="self.emb = nn.Embedding(5000, 256)",
+    ),
+    spelled(
+        "FUS606",
+        "einsum bij,bkj->bik, small",
+        'return torch.einsum("bij,bkj->bik", x, y)',
+        several(normal(2, 8, 16), normal(2, 8, 16)),
+        "x, y",
+    ),
+    spelled(
+        "FUS606",
+        "einsum bij,bkj->bik, large",
+        'return torch.einsum("bij,bkj->bik", x, y)',
+        several(normal(8, 128, 256), normal(8, 128, 256)),
+        "x, y",
+    ),
+    spelled(
+        "FUS607",
+        "pairwise distances, 256 x 256 of 64",
+        "return ((x[:, None] - y[None]) ** 2).sum(-1).sqrt()",
+        several(normal(256, 64), normal(256, 64)),
+        "x, y",
+    ),
+    spelled(
+        "FUS608",
+        "mean and std apart",
+        "m = x.mean(dim=-1, keepdim=True)\ns = x.std(dim=-1, keepdim=True)\nreturn m, s",
+        WIDE,
+    ),
+    spelled(
+        "FUS609",
+        "pixel shuffle by reshapes",
+        "B, C, H, W = x.shape\nx = x.view(B, C // 4, 2, 2, H, W).permute(0, 1, 4, 2, 5, 3)\n"
+        "return x.reshape(B, C // 4, H * 2, W * 2)",
+        normal(4, 64, 56, 56),
+    ),
+    spelled("FUS610", "(x * y).sum(-1)", "return (torch.tanh(x) * torch.tanh(y)).sum(dim=-1)", PAIR, "x, y"),
+    spelled(
+        "FUS611", "cat of two unsqueezed", "return torch.cat([x.unsqueeze(1), y.unsqueeze(1)], dim=1)", PAIR, "x, y"
+    ),
+    spelled("FUS612", "diag(d) @ x, 768", "return torch.diag(x) @ y", several(normal(768), normal(768, 256)), "x, y"),
+    spelled("FUS613", "sqrt(exp(x))", "return torch.sqrt(torch.exp(x))", WIDE),
+    spelled("FUS614", "sqrt(x * x + y * y)", "return torch.sqrt(x * x + y * y)", PAIR, "x, y"),
+]
+
 
 @dataclass
 class Side:
@@ -235,7 +424,7 @@ def main() -> int:
     print("| | case | forward | forward and backward | ms forward | ms both | MB kept for backward |")
     print("|---|---|---:|---:|---:|---:|---:|")
     missing: list[str] = []
-    for case in CASES:
+    for case in [*CASES, *EXPRESSIONS]:
         if given.codes and case.code not in given.codes:
             continue
         row = measured(case, given.rounds)
@@ -250,7 +439,8 @@ def main() -> int:
 
 def measured(case: Case, rounds: int) -> str | None:
     """One row of the table; None where fuselight offers nothing."""
-    result = fix_all(Analysis(case.text), frozenset(Safety), frozenset({case.code}))
+    codes = frozenset({case.code})
+    result = fix_all(Analysis(case.text, codes=codes), frozenset(Safety), codes)
     if not result.applied:
         return None
     before, after = made(case.text), made(result.text)

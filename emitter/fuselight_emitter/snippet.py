@@ -582,6 +582,37 @@ def {name}(module, state_dict, prefix, *args):
 '''
         return _function(source, name)
 
+    def emit_rename_parameters_hook(self, name: str, renamed: Sequence[tuple[str, str]]) -> cst.FunctionDef:
+        """Emit a function that loads checkpoints in which the parameters of a module itself have other names.
+
+        It is for `torch.nn.Module.register_load_state_dict_pre_hook`.
+
+        Args:
+            name: The function's name.
+            renamed: The names of parameters, each in an old checkpoint and in a new one.
+
+        Raises:
+            EmitError: The framework has no load hook; a name is malformed; or there is nothing to rename.
+        """
+        self._need_load_hooks(name)
+        _check_function_name(name)
+        if not renamed:
+            raise EmitError("nothing to rename", node=name)
+        for parameter in (one for pair in renamed for one in pair):
+            if not is_identifier(parameter):
+                raise EmitError("a parameter's name has to be an identifier", node=name, text=parameter)
+        pairs = ", ".join(f"({string(old)}, {string(new)})" for old, new in renamed)
+        listed, news = (" and ".join(names) for names in zip(*renamed, strict=True))
+        comma = "," if len(renamed) == 1 else ""
+        source = f'''\
+def {name}(module, state_dict, prefix, *args):
+    """Load checkpoints that hold {listed} in place of {news}."""
+    for old, new in ({pairs}{comma}):
+        if f"{{prefix}}{{old}}" in state_dict:
+            state_dict[f"{{prefix}}{{new}}"] = state_dict.pop(f"{{prefix}}{{old}}")
+'''
+        return _function(source, name)
+
     def emit_fold_bias_hook(self, name: str, norm: str = "a batch norm") -> cst.FunctionDef:
         """Emit a function that loads checkpoints of a layer with a bias before a norm, where it now has none.
 
@@ -738,6 +769,43 @@ def fuse(self):
         register = cst.Attribute(registered, cst.Name("register_load_state_dict_pre_hook"))
         return cst.SimpleStatementLine([cst.Expr(call(register, [argument(function)]))])
 
+    def emit_base(self, kind: str) -> cst.BaseExpression:
+        """Emit a layer's class as the base of another: `nn.LayerNorm`.
+
+        Raises:
+            EmitError: The kind is no layer of the framework.
+        """
+        found = self._kind(LogicalNode("base", kind))
+        if not found.stateful or not found.known:
+            raise EmitError("a base has to be a layer", node="base", text=kind)
+        return dotted(self._names.spell(found.api))
+
+    def emit_super_init(self, arguments: Mapping[str, str] | None = None) -> cst.SimpleStatementLine:
+        """Emit `super().__init__(<arguments>)`.
+
+        Args:
+            arguments: As a logical node's metadata.
+
+        Raises:
+            EmitError: A name or an expression is malformed.
+        """
+        given = _arguments(LogicalNode("super", "super", dict(arguments or {})))
+        init = cst.Attribute(call(cst.Name("super"), []), cst.Name("__init__"))
+        return cst.SimpleStatementLine([cst.Expr(call(init, given))])
+
+    def emit_init_method(self, arguments: Mapping[str, str] | None = None) -> cst.FunctionDef:
+        """Emit an `__init__` without parameters that calls `super().__init__(<arguments>)`.
+
+        Raises:
+            EmitError: As `emit_super_init`.
+        """
+        parameters = cst.Parameters([cst.Param(cst.Name("self"))])
+        return cst.FunctionDef(cst.Name("__init__"), parameters, cst.IndentedBlock([self.emit_super_init(arguments)]))
+
+    def emit_pass(self) -> cst.SimpleStatementLine:
+        """Emit `pass`."""
+        return cst.SimpleStatementLine([cst.Pass()])
+
     def emit_source(self, source: str) -> cst.BaseStatement:
         """Emit one simple statement that is a rearrangement of the user's own source, as it is spelled.
 
@@ -851,10 +919,14 @@ def fuse(self):
         function = self._dialect.function(kind)
         if function is None:
             raise EmitError(f"{self.framework} has no function of this kind", node="template", text=kind)
-        spelled = {one.name: one.spelled for one in self._dialect.parameters(kind)}
+        parameters = self._dialect.parameters(kind)
+        spelled = {one.name: one.spelled for one in parameters}
+        optional = {one.name for one in parameters if one.default is not None}
         given: list[cst.Arg] = []
         for one in node.args:
-            if isinstance(one.value, cst.Name) and one.value.value in operands and operands[one.value.value] is None:
+            if isinstance(one.value, cst.Name) and operands.get(one.value.value, "") is None:
+                if one.keyword is None or one.keyword.value not in optional:
+                    raise EmitError(f"{kind} takes an argument that is left out", node="template", text=one.value.value)
                 continue
             name = one.keyword.value if one.keyword is not None else None
             given.append(argument(self._filled(one.value, operands), name=spelled.get(name, name) if name else None))

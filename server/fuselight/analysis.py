@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 
 from fuselight.fusions.base import Fusion, Match
 from fuselight.fusions.expression import Expression, index_of
@@ -15,6 +15,7 @@ from fuselight.fusions.plan import Place
 from fuselight.graph.mentions import Asked, words_of
 from fuselight.graph.module import Module, Scope
 from fuselight.source.lines import LineIndex, Span
+from fuselight.source.names import surely_imports
 from fuselight.source.statements import Statement, StatementCache
 
 _log = logging.getLogger("fuselight")
@@ -136,13 +137,15 @@ class Analysis:
 
     def _look_at(self, statement: Statement, fusions: list[Fusion]) -> _Kept:
         matches: list[Match] = []
-        expressions = index_of(tuple(type(one) for one in fusions if isinstance(one, Expression)))
         others = [one for one in fusions if not isinstance(one, Expression)]
+        # One index of all that are selected, whatever words the file has: made once, and not for every file anew.
+        expressions = index_of(_expressions(self.codes)) if len(others) < len(fusions) else None
         with self._module.mentions.recorded() as asked:
             for scope in self._module.scopes(statement):
                 for one in others:
                     matches += _matches_of(one, self._module, scope)
-                matches += expressions.matches(self._module, scope, partial(_failed, scope))
+                if expressions is not None:
+                    matches += expressions.matches(self._module, scope, partial(_failed, scope))
         return _Kept([one.code for one in fusions], _without_covered(matches), asked)
 
     @cached_property
@@ -169,7 +172,11 @@ class Analysis:
 
     @cached_property
     def _withheld(self) -> str | None:
-        """Why the file's findings get no edit: it is generated from another file."""
+        """Why the file's findings get no edit: it is generated, or can be imported without torch."""
+        if "torch" in self._module.names.imported_modules and not any(
+            surely_imports(statement, "torch") for statement in self._module.statements
+        ):
+            return "the file imports torch only under a condition, which an edit's own import would not keep"
         head = "\n".join(
             line for line in self.text[:4000].splitlines()[:_HEADER_LINES] if line.lstrip().startswith("#")
         )
@@ -215,6 +222,16 @@ class Analysis:
         if len(problems) > len(self.problems):
             raise RewriteError(f"{finding.code} in {finding.scope or 'the file'}: {problems[-1].message}")
         return fix
+
+
+@cache
+def _expressions(codes: frozenset[str] | None) -> tuple[type[Expression], ...]:
+    """The fusions of expressions among `codes`."""
+    from fuselight.fusions.registry import all_fusions
+
+    return tuple(
+        type(one) for one in all_fusions() if isinstance(one, Expression) and (codes is None or one.code in codes)
+    )
 
 
 @dataclass(slots=True, eq=False)

@@ -599,11 +599,41 @@ def _load(module, state_dict, prefix, *args):
     )
 
 
+def test_the_hook_of_an_attention() -> None:
+    emitter = PythonSnippetEmitter()
+    parameters = {"in_proj_weight": ["q.weight", "k.weight"], "out_proj.weight": ["o.weight"]}
+    assert (
+        text(emitter, emitter.emit_cell_hook("_load", "attn", ["q", "k", "o"], parameters)) + "\n"
+        == '''\
+def _load(module, state_dict, prefix, *args):
+    """Load checkpoints that hold q, k and o in place of attn."""
+    for parameter, parts in (
+        ("in_proj_weight", ("q.weight", "k.weight")),
+        ("out_proj.weight", ("o.weight",)),
+    ):
+        keys = [f"{prefix}{part}" for part in parts]
+        if state_dict.keys() >= {*keys}:
+            tensors = [state_dict.pop(key) for key in keys]
+            state_dict[f"{prefix}attn.{parameter}"] = torch.cat(tensors)
+'''
+    )
+
+
+def test_attention_without_its_weights() -> None:
+    emitter = PythonSnippetEmitter()
+    call = emitter.emit_attention("attn", ("x", "y + 1", "z"))
+    assert text(emitter, call) == "self.attn(x, y + 1, z, need_weights=False)[0]"
+    with pytest.raises(EmitError):
+        emitter.emit_attention("a b", ("x", "x", "x"))
+    with pytest.raises(EmitError):
+        PythonSnippetEmitter("jax").emit_attention("attn", ("x", "x", "x"))
+
+
 @pytest.mark.parametrize(
     ("parameters", "order"),
     [
         ({}, []),
-        ({"weight_ih": ["a.weight"]}, []),
+        ({"weight_ih": []}, []),
         ({"weight_ih": ["a.weight", "b.weight"]}, [0, 1]),
         ({"w h": ["a", "b"]}, []),
     ],
@@ -869,3 +899,50 @@ def test_nothing_is_invented_for_a_framework_without_load_hooks() -> None:
         ):
             with pytest.raises(EmitError, match="no load hook"):
                 attempt()
+
+
+def test_the_hook_of_renamed_parameters() -> None:
+    emitter = PythonSnippetEmitter()
+    hook = emitter.emit_rename_parameters_hook("_load", [("gamma", "weight"), ("beta", "bias")])
+    assert (
+        text(emitter, hook) + "\n"
+        == '''\
+def _load(module, state_dict, prefix, *args):
+    """Load checkpoints that hold gamma and beta in place of weight and bias."""
+    for old, new in (("gamma", "weight"), ("beta", "bias")):
+        if f"{prefix}{old}" in state_dict:
+            state_dict[f"{prefix}{new}"] = state_dict.pop(f"{prefix}{old}")
+'''
+    )
+    one = emitter.emit_rename_parameters_hook("_load", [("g", "weight")])
+    assert 'for old, new in (("g", "weight"),):' in text(emitter, one)
+
+
+@pytest.mark.parametrize("arguments", [("f g", [("a", "b")]), ("f", []), ("f", [("a.b", "c")]), ("f", [("a", "b c")])])
+def test_no_hook_of_malformed_parameters(arguments: tuple[str, list[tuple[str, str]]]) -> None:
+    with pytest.raises(EmitError):
+        PythonSnippetEmitter().emit_rename_parameters_hook(*arguments)
+
+
+def test_a_thin_class() -> None:
+    emitter = PythonSnippetEmitter(imports={"nn": "torch.nn"})
+    assert text(emitter, emitter.emit_base("torch.nn.LayerNorm")) == "nn.LayerNorm"
+    assert text(emitter, emitter.emit_super_init()) == "super().__init__()"
+    given = emitter.emit_super_init({"eps": "1e-5", "arg_0": "dim"})
+    assert text(emitter, given) == "super().__init__(dim, eps=1e-5)"
+    made = emitter.emit_init_method({"approximate": '"tanh"'})
+    assert text(emitter, made) == 'def __init__(self):\n    super().__init__(approximate="tanh")'
+    assert text(emitter, emitter.emit_pass()) == "pass"
+    assert emitter.missing_imports == ()
+
+
+@pytest.mark.parametrize("kind", ["torch.relu", "torch.nn.ModuleDict.keys", "mine.Norm", "no layer"])
+def test_a_base_is_a_layer(kind: str) -> None:
+    with pytest.raises(EmitError):
+        PythonSnippetEmitter().emit_base(kind)
+
+
+def test_a_base_needs_an_import() -> None:
+    emitter = PythonSnippetEmitter(imports={})
+    assert text(emitter, emitter.emit_base("torch.nn.GELU")) == "nn.GELU"
+    assert [need.local for need in emitter.missing_imports] == ["nn"]

@@ -65,7 +65,7 @@ def rewritten(
     Args:
         layout: Also check that a text that black and isort leave alone is still one.
     """
-    analysis = Analysis(before, line_length=line_length)
+    analysis = Analysis(before, line_length=line_length, codes=codes)
     for _, fix in fixes(analysis):
         check_edit(before, fix)
     result = fix_all(analysis, allow, codes)
@@ -101,7 +101,7 @@ def check_layout(before: str, after: str, line_length: int = 88) -> None:
 
 def same_as_fresh(analysis: Analysis) -> None:
     """An analysis that took over what did not change says what one from scratch says."""
-    fresh = Analysis(analysis.text, line_length=analysis.line_length)
+    fresh = Analysis(analysis.text, line_length=analysis.line_length, codes=analysis.codes)
     assert [_told(one) for one in analysis.findings] == [_told(one) for one in fresh.findings]
     assert [_told(one) for one in analysis.refusals] == [_told(one) for one in fresh.refusals]
 
@@ -408,7 +408,7 @@ def equivalent(
     """Rewrite `before` with all checks; each fix alone and all together must compute the same in torch."""
     result = rewritten(before, allow=allow, codes=codes, line_length=line_length, layout=True)
     afters = {result.text: None}
-    analysis = Analysis(before, line_length=line_length)
+    analysis = Analysis(before, line_length=line_length, codes=codes)
     offered = [(finding, fix) for finding, fix in fixes(analysis) if codes is None or finding.code in codes]
     if len(offered) > 1:
         afters.update((fix.apply(before), None) for finding, fix in offered if finding.safety in allow)
@@ -420,7 +420,7 @@ def equivalent(
 
 def refused(text: str, code: str) -> list[str]:
     """The reasons for which `code` is refused in `text`, in which it must offer nothing."""
-    analysis = Analysis(text)
+    analysis = Analysis(text, codes=frozenset({code}))
     offered = [finding for finding in analysis.findings if finding.code == code]
     assert not offered, f"{offered[0].title}\n{fixed_text(analysis, offered[0])}"
     return [finding.refused or "" for finding in analysis.refusals if finding.code == code]
@@ -442,6 +442,18 @@ def module(init: str, forward: str, *, arguments: str = "self, x", head: str = "
         + _indented(forward)
         + (f"\n\n{tail.strip(chr(10))}\n" if tail else "")
     )
+
+
+def in_layers(init: str, forward: str) -> str:
+    """A file with the class `M`, which does more than what `forward` says of `x`: it is no function made a class."""
+    return module(f"self.first = nn.PReLU()\n{init}", f"x = self.first(x)\n{forward}")
+
+
+def function(body: str, arguments: str = "x", *, head: str = "") -> str:
+    """A file with the function `f`, from the lines of its body."""
+    imports = "import math\n\nimport numpy as np\nimport torch\nimport torch.nn.functional as F\n"
+    constants = f"\n{head.strip(chr(10))}\n" if head else ""
+    return f"{imports}{constants}\n\ndef f({arguments}):\n{_indented(body, '    ')}"
 
 
 def _indented(lines: str, by: str = "        ") -> str:

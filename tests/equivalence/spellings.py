@@ -186,8 +186,9 @@ class _Writer:
         parameters = _TORCH.parameters(kind)
         given: list[tuple[str, str]] = []
         for key, part in pattern.arguments:
-            name = key if isinstance(key, str) else parameters[key].name if parameters else str(key)
-            if isinstance(key, str) and isinstance(part, Variable) and part.name not in self.scalars:
+            name = key if isinstance(key, str) else parameters[key].name if key < len(parameters) else ""
+            optional = any(one.name == name and one.default is not None for one in parameters) or name == "dim"
+            if optional and isinstance(key, str) and isinstance(part, Variable) and part.name not in self.scalars:
                 text = self._option(name, part.name)
                 if text is not None:
                     given.append((name, text))
@@ -208,8 +209,10 @@ class _Writer:
             positional = positional and not any("=" in one and "==" not in one for one in arguments[1:])
             spelled = next((one.spelled for one in parameters if one.name == name), name)
             by_position = positional and (at == 0 or parameters[at].default is None or self.random.random() < 0.5)
-            arguments.append(text if by_position else f"{spelled}={text}")
-        if function is not None and function.methods and self.random.random() < 0.45 and "=" not in arguments[0]:
+            arguments.append(text if by_position or not name or not parameters else f"{spelled}={text}")
+        can_be_a_method = function is not None and function.methods and self._is_tensor(arguments[0])
+        if can_be_a_method and self.random.random() < 0.45 and "=" not in arguments[0]:
+            assert function is not None
             method = self.random.choice(function.methods)
             return f"{self._tightly(arguments[0])}.{method}({', '.join(arguments[1:])})", 4
         if function is not None and function.operator == "@":

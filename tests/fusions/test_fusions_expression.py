@@ -230,3 +230,19 @@ def test_work_does_not_grow_with_patterns_of_other_kinds() -> None:
     few, many = made(mine), made(mine, *others)
     assert found(few, text)[1] == found(many, text)[1]
     assert many.tried == few.tried <= 20 * 3, (few.tried, many.tried)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f(x):\n    import torch\n    return x * torch.sigmoid(x)\n",
+        "import available\n\nif available.torch:\n    import torch\n\n\ndef f(x):\n    return x * torch.sigmoid(x)\n",
+    ],
+)
+def test_a_file_that_can_do_without_torch_gets_no_edit(text: str) -> None:
+    """An edit may need an import of its own, which would stand outside the condition."""
+    analysis = Analysis(text)
+    (finding,) = analysis.findings
+    assert finding.withheld is not None
+    assert "only under a condition" in finding.withheld
+    assert analysis.fix(finding) is None

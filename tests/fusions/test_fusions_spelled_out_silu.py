@@ -135,7 +135,6 @@ IMPORTS = [
         "def f(x):\n    return x * torch.sigmoid(x)\n",
         "silu(x)",
     ),
-    Case("an import inside", "def f(x):\n    import torch\n    return x * torch.sigmoid(x)\n", "silu(x)"),
 ]
 
 POSITIVES = SPELLINGS + PLACES + LAYERS + IMPORTS

@@ -204,10 +204,11 @@ _TWO = "input other"
 _REDUCED = "input dim=None keepdim=False dtype=None"
 _SIGNATURES = {
     **dict.fromkeys(
-        "sigmoid tanh silu mish softsign log_sigmoid relu6 relu hardswish hardsigmoid selu exp exp2 expm1 log log1p"
+        "sigmoid tanh softsign log_sigmoid exp exp2 expm1 log log1p"
         " log2 log10 erf abs neg sign sqrt rsqrt square reciprocal sin cos tan zeros_like ones_like tanhshrink".split(),
         _ONE,
     ),
+    **dict.fromkeys("relu relu6 silu mish selu hardswish hardsigmoid".split(), "input inplace=False"),
     **dict.fromkeys(
         "add sub mul div maximum minimum matmul logaddexp hypot".split(),
         _TWO,
@@ -236,6 +237,8 @@ _SIGNATURES = {
     "mean": _REDUCED,
     "var": "input dim=None unbiased=True keepdim=False correction=None",
     "std": "input dim=None unbiased=True keepdim=False correction=None",
+    "var_mean": "input dim=None unbiased=True keepdim=False correction=None",
+    "std_mean": "input dim=None unbiased=True keepdim=False correction=None",
     "amax": "input dim=() keepdim=False",
     "amin": "input dim=() keepdim=False",
     "argmax": "input dim=None keepdim=False",
@@ -258,7 +261,7 @@ _SIGNATURES = {
     "squeeze": "input dim=None",
     "unsqueeze": "input dim",
     "swapaxes": "input dim0 dim1",
-    "one_hot": "input:tensor num_classes=-1",
+    "one_hot": "input num_classes=-1",
     "diag": "input diagonal=0",
     "layer_norm": "input normalized_shape weight=None bias=None eps=1e-05",
     "rms_norm": "input normalized_shape weight=None eps=None",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from fuselight.fusions.model import Safety
 from fuselight.fusions.plan import Action, Place
@@ -117,11 +117,13 @@ class FusionInfo:
         return self.page.partition("\n")[0]
 
 
+_Fusion = TypeVar("_Fusion", bound=Fusion)
+
 FUSIONS: dict[str, type[Fusion]] = {}
 """Every registered fusion by its code."""
 
 
-def fusion(cls: type[Fusion]) -> type[Fusion]:
+def fusion(cls: type[_Fusion]) -> type[_Fusion]:
     """Register a fusion. Its code must be new."""
     if cls.code in FUSIONS:
         raise ValueError(f"{cls.code} is {FUSIONS[cls.code].__name__} already")

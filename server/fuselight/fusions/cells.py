@@ -317,7 +317,7 @@ def layers_kept(module: Module, scope: Scope, cell: Cell, activations: Iterable[
         or walked(module)
         or provenance.depends_on_shape(module, owner, names)
         or _initialised(module)
-        or _made_together(module, cell)
+        or made_together(cell.layers)
     )
 
 
@@ -343,34 +343,30 @@ def _initialised(module: Module) -> Refusal | None:
     return None
 
 
-def _made_together(module: Module, cell: Cell) -> Refusal | None:
+def made_together(layers: Sequence[Layer]) -> Refusal | None:
     """All layers must be made in one block, with nothing in between that could change a size or see half of them."""
-    first = cell.layers[0]
+    first = layers[0]
     statement = first.statement
     if self_parameter(first.init) != "self":
         return Refusal("`__init__` does not call its instance `self`", Place(statement, first.assignment))
-    for layer in cell.layers:
+    for layer in layers:
         if layer.owner is not first.owner or layer.block is not first.block:
             return Refusal("the layers are made in different places", Place(layer.statement, layer.assignment))
         if not statement.stands_alone(layer.assignment):
             return Refusal(
                 f"`{layer.attribute}` shares its line with another statement", Place(statement, layer.assignment)
             )
-    made = constructors(cell)
+    made = constructors(layers)
     others = {
-        layer.attribute
-        for layer in first.owner.own_layers.values()
-        if layer.assignment in made and layer not in cell.layers
+        layer.attribute for layer in first.owner.own_layers.values() if layer.assignment in made and layer not in layers
     }
     if others:
         return Refusal(f"the loop makes `{min(others)}` too", Place(statement, made[0]))
     block = first.block
     read: set[str] = set()
-    for layer in cell.layers:
-        assert layer.constructor is not None
-        read |= {
-            ast.unparse(node) for node in ast.walk(layer.constructor) if isinstance(node, ast.Name | ast.Attribute)
-        }
+    for layer in layers:
+        made_by = layer.constructor or layer.assignment
+        read |= {ast.unparse(node) for node in ast.walk(made_by) if isinstance(node, ast.Name | ast.Attribute)}
     for between in block[block.index(made[0]) : block.index(made[-1])]:
         if between in made:
             continue
@@ -392,9 +388,9 @@ def _is_constructor(node: ast.Call) -> bool:
     return name[:1].isupper() and not any(isinstance(one, ast.Name) and one.id == "self" for one in node.args)
 
 
-def constructors(cell: Cell) -> list[ast.stmt]:
+def constructors(layers: Sequence[Layer]) -> list[ast.stmt]:
     """The statements that make the layers, in their order."""
-    made = {id(layer.assignment): layer.assignment for layer in cell.layers}
+    made = {id(layer.assignment): layer.assignment for layer in layers}
     return sorted(made.values(), key=lambda node: node.lineno)
 
 
@@ -579,6 +575,6 @@ def made(cell: Cell, kind: str, names: Named, negated: int | None = None) -> tup
         names.hook, names.cell, tuple(layer.attribute for layer in cell.layers), tuple(parameters), order, negated
     )
     return (
-        ReplaceStatements(cell.layers[0].statement, tuple(constructors(cell)), put),
+        ReplaceStatements(cell.layers[0].statement, tuple(constructors(cell.layers)), put),
         AddFunction(maker.statement, hook),
     )

@@ -74,11 +74,12 @@ from fuselight.fusions.siblings import (
     refusal,
     unlike,
 )
+from fuselight.fusions.slices import slice_of
 from fuselight.fusions.walks import walked
 from fuselight.graph.classes import ClassInfo, Layer, local_names, resolve
 from fuselight.graph.mentions import self_parameter
 from fuselight.graph.module import Module, Scope
-from fuselight.graph.ranks import argument, index_elements, literal_number, rank_of
+from fuselight.graph.ranks import argument, literal_number, rank_of
 from fuselight.graph.values import Graph, Value
 from fuselight.source.statements import Statement
 from fuselight_emitter.ir import LogicalNode
@@ -504,7 +505,7 @@ def _sliced(module: Module, pieces: Sequence[Value], source: Value) -> _Cut | Re
     bounds: list[tuple[Value | None, Value | None]] = []
     dims: set[int] = set()
     for piece in pieces:
-        found = _slice(piece)
+        found = slice_of(piece)
         if found is None:
             return None
         dim, lower, upper = found
@@ -519,30 +520,6 @@ def _sliced(module: Module, pieces: Sequence[Value], source: Value) -> _Cut | Re
         if one is None or other is None or not _equal(module, one, other):
             return Refusal("the slices are not known to follow one another")
     return _Cut(source, first.value, dims.pop(), tuple(pieces))
-
-
-def _slice(piece: Value) -> tuple[int, Value | None, Value | None] | None:
-    """The one dimension along which a subscript takes a slice, with its bounds; every other one is taken whole."""
-    found: tuple[int, Value | None, Value | None] | None = None
-    elements = list(index_elements(piece))
-    behind_ellipsis = False
-    for at, (value, node) in enumerate(elements):
-        if isinstance(node, ast.Constant) and node.value is ...:
-            behind_ellipsis = True
-            continue
-        if not isinstance(node, ast.Slice) or node.step is not None or value is None:
-            return None
-        if node.lower is None and node.upper is None:
-            continue
-        if found is not None:
-            return None
-        bounds = list(value.inputs)
-        if len(bounds) != (node.lower is not None) + (node.upper is not None):
-            return None
-        lower = bounds[0] if node.lower is not None else None
-        upper = bounds[-1] if node.upper is not None else None
-        found = (at - len(elements) if behind_ellipsis else at, lower, upper)
-    return found
 
 
 def _equal(module: Module, one: Value, other: Value) -> bool:

@@ -27,12 +27,15 @@ from fuselight.fusions.pattern import (
     Pattern,
     Product,
     Sum,
+    Variable,
+    commonness,
     height,
     needed_kinds,
     parse_pattern,
 )
 from fuselight.fusions.plan import Action, AssignedTemplate, Place, ReplaceExpression, ReplaceStatements, Template
 from fuselight.fusions.references import reference
+from fuselight.fusions.writes import written_behind
 from fuselight.graph.classes import assigned_names
 from fuselight.graph.kinds import is_random, read_as, words_of_kind
 from fuselight.graph.module import Module, Scope
@@ -74,8 +77,12 @@ class Expression(Fusion):
     rewrites: ClassVar[tuple[Rewrite, ...]]
     label: ClassVar[str] = ""
     """What the one call is called in titles; the replacement's kind where it is empty."""
+    says: ClassVar[str] = "is {label} spelled out"
+    """What the message says of a site."""
+    does: ClassVar[str] = "Replace `{source}` by one call of {label}"
+    """What the title says that the edit does."""
     hint: ClassVar[str] = ""
-    """A regular expression that the source of a function must hold, for patterns of operators alone."""
+    """A regular expression that the source of a function must hold, for patterns of operators alone (or of `@`)."""
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
         yield from index_of((type(self),)).matches(module, scope)
@@ -139,7 +146,8 @@ class _Entry:
     roots: frozenset[str] | None
     """The kinds of the graph that the root may have; None where that is the anchor itself."""
     height: int
-    hint: re.Pattern[str] | None
+    summands: frozenset[str] | None
+    """Of a sum: the kinds of which one of the root's operands must be; None where they may be anything."""
 
 
 class Index:
@@ -159,16 +167,17 @@ class Index:
         for *_, pattern in entries:
             for kinds in needed_kinds(pattern):
                 weights[kinds] = weights.get(kinds, 0) + 1
-        self._by_anchor: dict[str, list[_Entry]] = {}
-        self._operators: list[_Entry] = []
+        self._groups: dict[frozenset[frozenset[str]], list[_Entry]] = {}
+        self._hinted: dict[str, list[_Entry]] = {}
         self._kinds_of_word: dict[str, set[str]] = {}
         self._wordless: set[str] = set()
+        self._known: dict[frozenset[str], tuple[_Entry, ...]] = {}
         for fusion, rank, rewrite, pattern in entries:
             entry = _entry(fusion, rank, rewrite, pattern, weights)
-            for kind in entry.anchors:
-                self._by_anchor.setdefault(kind, []).append(entry)
-            if not entry.anchors:
-                self._operators.append(entry)
+            if fusion.hint and any(words_of_kind(kind) is None for kind in entry.anchors or ("add",)):
+                self._hinted.setdefault(fusion.hint, []).append(entry)
+            else:
+                self._groups.setdefault(entry.needed, []).append(entry)
             for kinds in entry.needed:
                 for kind in kinds:
                     self._learn(kind)
@@ -220,28 +229,35 @@ class Index:
         for attribute, layer in scope.owner.layers.items() if scope.owner is not None else ():
             if layer.kind is not None and attribute in words:
                 kinds.update(read_as(layer.kind))
-        wanted = [
-            entry
-            for kind in kinds & self._by_anchor.keys()
-            for entry in self._by_anchor[kind]
-            if all(not kinds.isdisjoint(needed) for needed in entry.needed)
-        ]
-        text = ""
-        for entry in self._operators:
-            text = text or scope.statement.lines_of(scope.function)
-            if (
-                entry.hint is not None
-                and entry.hint.search(text)
-                and all(not kinds.isdisjoint(n) for n in entry.needed)
-            ):
-                wanted.append(entry)
+        wanted = [*self._of_kinds(frozenset(kinds))]
+        text = scope.statement.lines_of(scope.function)
+        for hint, entries in self._hinted.items():
+            if re.search(hint, text) is not None:
+                wanted += [one for one in entries if all(not kinds.isdisjoint(needed) for needed in one.needed)]
         return wanted
+
+    def _of_kinds(self, kinds: frozenset[str]) -> tuple[_Entry, ...]:
+        """The rewrites whose needed kinds are all among `kinds`; many functions have the same ones."""
+        known = self._known.get(kinds)
+        if known is None:
+            known = tuple(
+                entry
+                for needed, entries in self._groups.items()
+                if all(not kinds.isdisjoint(one) for one in needed)
+                for entry in entries
+            )
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[kinds] = known
+        return known
 
     def _candidates(self, graph: Graph, wanted: list[_Entry]) -> Iterator[tuple[_Entry, Value]]:
         """Each wanted rewrite with the values that may be the root of a site of it."""
         by_kind: dict[str, list[Value]] = {}
         for raw, values in graph.by_kind.items():
-            for kind in read_as(raw):
+            if raw == "attribute":  # of which a function has many, and few that are calls in another spelling
+                values = [one for one in values if isinstance(one.node, ast.Attribute) and one.node.attr in ("T", "mT")]
+            for kind in read_as(raw) if values else ():
                 by_kind.setdefault(kind, []).extend(values)
         seen: set[tuple[int, int]] = set()
         above: dict[tuple[Value, int], list[Value]] = {}
@@ -256,19 +272,18 @@ class Index:
                 starts = [root for anchor in anchors for root in _roots_above(entry, anchor, above)]
             for root in starts:
                 key = (id(entry), root.order)
-                if key not in seen:
+                if key not in seen and _may_be_sum(entry, root):
                     seen.add(key)
                     yield entry, root
+
+
+_MOST_KNOWN = 4096
 
 
 @cache
 def index_of(fusions: tuple[type[Expression], ...]) -> Index:
     """The index of these fusions, made once."""
     return Index(fusions)
-
-
-_COMMON = frozenset("mean sum exp matmul relu softmax sigmoid linear abs max log maximum var item gt clamp".split())
-"""Kinds that much code has: matching starts from them only where a pattern has nothing rarer."""
 
 
 def _entry(
@@ -278,11 +293,35 @@ def _entry(
     sayable = [kinds for kinds in needed if not any(words_of_kind(kind) is None for kind in kinds)] or list(needed)
     anchors = min(
         sayable,
-        key=lambda kinds: (not kinds.isdisjoint(_COMMON), weights[kinds], sorted(kinds)),
+        key=lambda kinds: (commonness(kinds)[0], weights[kinds], sorted(kinds)),
         default=frozenset[str](),
     )
-    hint = re.compile(fusion.hint) if fusion.hint else None
-    return _Entry(fusion, rewrite, rank, pattern, needed, anchors, _root_kinds(pattern), height(pattern), hint)
+    return _Entry(
+        fusion, rewrite, rank, pattern, needed, anchors, _root_kinds(pattern), height(pattern), _summands(pattern)
+    )
+
+
+def _may_be_sum(entry: _Entry, root: Value) -> bool:
+    """Whether an operand of the root may be a summand that the pattern names: of most sums, none is."""
+    if entry.summands is None:
+        return True
+    return any(one.in_place is not None or not entry.summands.isdisjoint(read_as(one.kind)) for one in root.inputs)
+
+
+def _summands(pattern: Pattern) -> frozenset[str] | None:
+    """The kinds of which a sum that matches has an operand, as products and calls are among its terms."""
+    if not isinstance(pattern, Sum):
+        return None
+    found: set[str] = set()
+    for _, term in pattern.terms:
+        options = term.options if isinstance(term, Either) else (term,)
+        if all(isinstance(one, Call) for one in options):
+            found.update(one.kind for one in options if isinstance(one, Call))
+        elif not isinstance(term, Product | Variable):
+            return None
+    if not found and not any(isinstance(term, Product) for _, term in pattern.terms):
+        return None
+    return frozenset(found | _SUMS | _PRODUCTS)
 
 
 _PRODUCTS = frozenset({"mul", "div", "neg", "pow", *POWERS})
@@ -316,7 +355,7 @@ def _roots_above(entry: _Entry, anchor: Value, above: dict[tuple[Value, int], li
     if key not in above:
         above[key] = _users(anchor, entry.height)
     for value in above[key]:
-        if entry.roots is None or value.kind.removeprefix("in-place ") in entry.roots:
+        if entry.roots is None or not entry.roots.isdisjoint((value.kind.removeprefix("in-place "), value.in_place)):
             yield value
 
 
@@ -388,7 +427,7 @@ class _Planned:
         site = self.site
         place = site.place
         source = _brief(self.statement.source(place.node))
-        message = f"`{source}` is {self.label} spelled out"
+        message = f"`{source}` {self.fusion.says.format(label=self.label)}"
         notes: list[str] = []
         operands: dict[str, str | None] = {}
         refusal = self._sound() or self._asked(notes) or self._at_hand(operands)
@@ -398,7 +437,7 @@ class _Planned:
         if site.rewrite.safety is not Safety.EXACT:
             safety = site.rewrite.safety
             notes.insert(0, site.rewrite.note)
-        title = f"Replace `{source}` by one call of {self.label}" if self.label else f"Rewrite `{source}`"
+        title = self.fusion.does.format(source=source, label=self.label) if self.label else f"Rewrite `{source}`"
         if safety is not Safety.EXACT:
             title += f" ({safety.value}: {'; '.join(notes)})"
         others = tuple(Place(self.statement, one) for one in self.removed)
@@ -416,8 +455,9 @@ class _Planned:
         )
 
     def _parts(self) -> frozenset[ast.AST]:
-        nodes = {value.node for value in (self.root, *self.found.inner) if value.node is not None}
-        return frozenset((*nodes, self.site.place.node))
+        again = [one.value for one in self.found.repeated if one.value.kind not in ("parameter", "joined")]
+        values = (self.root, *self.found.inner, *again)
+        return frozenset((*(one.node for one in values if one.node is not None), self.site.place.node))
 
     def _actions(self, template: Template) -> tuple[Action, ...]:
         root = self.root
@@ -446,7 +486,42 @@ class _Planned:
             return refusal
         if not shown_to_be_torch(site.module, (root, *self.found.inner), bound):
             return Refusal("it may compute with arrays of numpy", site.place)
-        return self._in_one_place() or self._in_place_root() or _layers_kept(site, (root, *self.found.inner))
+        return (
+            self._in_one_place()
+            or self._in_place_root()
+            or _layers_kept(site, (root, *self.found.inner))
+            or self._written_behind(bound)
+        )
+
+    def _written_behind(self, bound: tuple[Operand, ...]) -> Refusal | None:
+        """What autograd keeps from now on, and did not before, must not be written to in place behind the site."""
+        site, root, rewrite = self.site, self.root, self.site.rewrite
+        kind = _label(rewrite.replacement)
+        result = f"`{self.label}`'s result"
+        if kind in _KEEPS_RESULT and root.kind not in _KEEPS_RESULT:
+            refusal = written_behind(site.module, site.scope, site.graph, root, root, result)
+            if refusal is not None:
+                return refusal
+        if kind in _KEEPS_NO_OPERAND:
+            return None
+        numbers = {*rewrite.scalars, *rewrite.integers}
+        tensors = [one for name, one in self.found.bound.items() if isinstance(one, Operand) and name not in numbers]
+        for one in tensors:
+            if one in bound and not self._is_kept_already(one.value):
+                refusal = written_behind(site.module, site.scope, site.graph, one.value, root)
+                if refusal is not None:
+                    return refusal
+        return None
+
+    def _is_kept_already(self, value: Value) -> bool:
+        """Whether a part of the site keeps `value` for its own backward pass."""
+        for user in (self.root, *self.found.inner):
+            kind = user.in_place or read_as(user.kind)[0]
+            if value not in user.inputs or kind not in _KEEPS_OPERAND:
+                continue
+            if kind not in ("mul", "div") or not any(self.site.matcher.number(one) is not None for one in user.inputs):
+                return True
+        return False
 
     def _in_one_place(self) -> Refusal | None:
         """Every part is computed in this block, for this site or what stays, from values that do not change."""
@@ -454,6 +529,11 @@ class _Planned:
         for node in ast.walk(self.target):
             if isinstance(node, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom):
                 return Refusal("a name is bound inside the expression", Place(self.statement, node))
+        if root.statement is not None and any(
+            isinstance(text, ast.JoinedStr) and any(one is root.node for one in ast.walk(text))
+            for text in ast.walk(root.statement)
+        ):
+            return Refusal("it stands in a text", site.place)
         self.gone = self._disappearing()
         first = root.order
         for value in self.found.inner:
@@ -465,6 +545,8 @@ class _Planned:
                 return Refusal(f"`{self._source(value)}` is used again", self._place(value))
             if not kept and value.block is not root.block:
                 return Refusal("its parts are computed in different branches or loops", self._place(value))
+            if value.block is not root.block and self._contexts(value) != self._contexts(root):
+                return Refusal("its parts are computed under different `with` statements", self._place(value))
         refusal = self._statements_go()
         if refusal is not None:
             return refusal
@@ -473,12 +555,21 @@ class _Planned:
         if graph.exits_between(first, root.order):
             return Refusal("the function may leave, or torch be switched over, in between", site.place)
         reads = [one for one in self.found.bound.values() if isinstance(one, Operand)]
+        for value in self.found.inner:
+            if value not in self.gone and graph.written_between(value, value.order, root.order) is not None:
+                return Refusal(f"`{self._source(value)}` may be changed in between", self._place(value))
         for operand in (*reads, *self.found.repeated):
             write = graph.written_between(operand.value, first, root.order)
             if write is not None:
                 at = write.node if isinstance(write.node, ast.expr | ast.stmt) else site.place.node
                 return Refusal("its input may be changed in between", Place(self.statement, at))
         return None
+
+    def _contexts(self, value: Value) -> set[ast.AST]:
+        """The `with` statements around a value: what stands in `torch.no_grad()` has no gradient."""
+        node = value.node if value.node is not None else value.statement
+        every = [one for one in ast.walk(self.site.graph.function) if isinstance(one, ast.With | ast.AsyncWith)]
+        return {one for one in every if node is not None and _contains(one, node)}
 
     def _in_place_root(self) -> Refusal | None:
         """`h *= torch.sigmoid(h)`: the same as an assignment, where nobody else holds the memory of `h`."""
@@ -530,7 +621,7 @@ class _Planned:
             staying = {
                 value
                 for value in gone
-                if any(use.by is not self.root and use.by not in gone for use in value.uses)
+                if any(use.by is not self.root and use.by not in gone and not _is_idle(use.by) for use in value.uses)
                 or any(use.how is Consumption.RETURNED for use in value.uses)
             }
             if not staying:
@@ -583,6 +674,7 @@ class _Planned:
     def _at_hand(self, operands: dict[str, str | None]) -> Refusal | None:
         """Find the source of every operand as it can stand at the root."""
         uses = _uses_of_variables(self.site.rewrite.replacement)
+        bare = _beside_operators(self.site.rewrite.replacement)
         for name in uses:
             bound = self.found.bound.get(name)
             if isinstance(bound, Operand):
@@ -590,6 +682,8 @@ class _Planned:
                 if source is None or (uses[name] > 1 and not _is_plain(source)):
                     what = "is no variable" if source is not None else "is not at hand where the result is used"
                     return Refusal(f"`{self.site.text(name)}` {what}", self.site.place)
+                if name in bare and "#" in source:
+                    return Refusal("a comment stands in its operand", self.site.place)
                 operands[name] = source
             else:
                 operands[name] = _number_text(bound) if bound is not None else None
@@ -597,7 +691,7 @@ class _Planned:
 
     def _source_at_root(self, bound: Operand) -> str | None:
         reads = [bound, *(one for one in self.found.repeated if self.site.matcher.is_same(one.value, bound.value))]
-        nodes = [one.node for one in reads if one.node is not None]
+        nodes = [one.node for one in reads if one.node is not None and not self._loses_a_name(one.node)]
         for node in nodes:
             if _contains(self.target, node):
                 return self.statement.source(node)
@@ -613,12 +707,23 @@ class _Planned:
             return repr(bound.value.constant)
         return None
 
+    def _loses_a_name(self, node: ast.expr) -> bool:
+        """Whether a statement goes that binds a name in `node`, as where one value is computed twice."""
+        block, at = self.root.block.statements, self._statement_of(node)
+        before = [one for one in self.removed if at is not None and block.index(one) < at]
+        return not _bound_in(before, self).isdisjoint(one.id for one in ast.walk(node) if isinstance(one, ast.Name))
+
     def _statement_of(self, node: ast.expr) -> int | None:
         """The number in the root's block of the statement in which `node` stands."""
         for at, statement in enumerate(self.root.block.statements):
             if _contains(statement, node):
                 return at
         return None
+
+    def _stays(self, node: ast.expr) -> bool:
+        """Whether `node` stands in a statement that the rewrite leaves, for other uses of what it computes."""
+        at = self._statement_of(node)
+        return at is None or self.root.block.statements[at] not in self.removed
 
     def _between(self, node: ast.expr) -> list[ast.stmt] | None:
         """The statements that stay, from that of `node` to the root's, which is left out."""
@@ -639,6 +744,8 @@ class _Planned:
         between = self._between(node)
         if between is None or self.root.block.guarded:
             return False
+        if not isinstance(node, ast.Name | ast.Attribute) and self._stays(node):
+            return False  # it would be computed twice: two draws, two calls, two times the work
         graph, root = self.site.graph, self.root
         names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
         attributes = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
@@ -652,6 +759,22 @@ class _Planned:
             and one not in self.gone
             for one in graph.values
         )
+
+
+_KEEPS_RESULT = frozenset(
+    "relu softmax log_softmax sigmoid tanh logsumexp hypot exp expm1 sqrt rsqrt cdist".split()
+)
+"""Kinds whose backward pass reads their result. Source: tools/autograd/derivatives.yaml, torch 2.13."""
+
+_KEEPS_NO_OPERAND = frozenset("relu softmax log_softmax sigmoid tanh exp expm1 sqrt rsqrt cross_entropy".split())
+"""Kinds whose backward pass reads no floating operand."""
+
+_KEEPS_OPERAND = frozenset(
+    "mul div pow square abs log log1p log2 log10 erf softplus gelu silu mish relu6 hardtanh clamp maximum minimum var"
+    " std logsumexp norm vector_norm matmul linear conv1d conv2d conv3d log_sigmoid glu normalize layer_norm rms_norm"
+    " cosine_similarity smooth_l1_loss huber_loss mse_loss kl_div mm bmm addmm sin cos leaky_relu hardswish".split()
+)
+"""Kinds whose backward pass reads their operands; a product with a number reads none."""
 
 
 def _target(root: Value) -> ast.AST:
@@ -672,6 +795,11 @@ def _computed_for(value: Value) -> set[Value]:
                 found.add(source)
                 stack.append(source)
     return found
+
+
+def _is_idle(value: Value | None) -> bool:
+    """Whether a value is an element of an unpacked tuple that nobody reads: `values, _ = x.max(-1)`."""
+    return value is not None and value.kind == "unpack" and not value.uses and not value.reads
 
 
 def _is_copied(value: Value) -> bool:
@@ -710,6 +838,15 @@ def _uses_of_variables(template: str) -> Mapping[str, int]:
 
 
 @cache
+def _beside_operators(template: str) -> frozenset[str]:
+    """The metavariables that are no whole argument of a call: a comment in their source has no place there."""
+    nodes = list(ast.walk(ast.parse(template, mode="eval")))
+    given = [(*one.args, *(keyword.value for keyword in one.keywords)) for one in nodes if isinstance(one, ast.Call)]
+    whole = {argument for arguments in given for argument in arguments}
+    return frozenset(one.id for one in nodes if isinstance(one, ast.Name) and one not in whole)
+
+
+@cache
 def _kinds_in(template: str) -> tuple[str, ...]:
     """The kinds that a template calls, and the last names of their functions in lower case."""
     tree = ast.parse(template, mode="eval")
@@ -720,6 +857,7 @@ def _kinds_in(template: str) -> tuple[str, ...]:
 @cache
 def _label(template: str) -> str:
     tree = ast.parse(template, mode="eval").body
+    tree = tree.operand if isinstance(tree, ast.UnaryOp) else tree
     return tree.func.id if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) else ""
 
 
@@ -766,24 +904,39 @@ _NOT_FLOATING = frozenset(
 
 def _not_floating(value: Value, place: Place) -> Refusal | None:
     """Whether the source shows an input to be of integers or complex numbers, which the one call may not take."""
-    source: Value | None = value
-    while source is not None:
-        dtype = source.keywords.get("dtype")
-        named = dtype.path if dtype is not None else None
-        last = source.kind.rpartition(" ")[2]
-        integral = named is not None and named.rpartition(".")[2].startswith(("int", "uint", "complex", "long", "bool"))
-        floating = named is not None and not integral
-        if (
-            integral
-            or (source.kind in _NOT_FLOATING and not floating)
-            or last in ("long", "int", "bool", "short", "argmax")
-            or source.kind.startswith("torch.fft.")
-        ):
-            return Refusal("its input is of integers or complex numbers", place)
-        source = (
-            source.inputs[0] if source.inputs and source.kind.startswith(("method ", "getitem", "unpack")) else None
-        )
-    return None
+    return Refusal("its input is of integers or complex numbers", place) if _is_integral(value) else None
+
+
+_OF_PARTS = frozenset("add sub mul neg cat stack maximum minimum container".split())
+"""Kinds whose result is of integers where all their tensors are."""
+
+_MOVED = frozenset("reshape swapaxes permute unsqueeze squeeze flatten broadcast_to getitem unpack chunk split".split())
+
+
+def _is_integral(value: Value, depth: int = 10) -> bool:
+    """Whether the source shows a tensor to be of integers, truth values or complex numbers."""
+    dtype = value.keywords.get("dtype")
+    named = dtype.path if dtype is not None else None
+    last = value.kind.rpartition(" ")[2]
+    integral = named is not None and named.rpartition(".")[2].startswith(("int", "uint", "complex", "long", "bool"))
+    floating = named is not None and not integral
+    if integral or last in ("long", "int", "bool", "short", "argmax") or value.kind.startswith("torch.fft."):
+        return True
+    if value.kind == "torch.arange":
+        return not floating and not any(type(one.constant) is float for one in value.inputs)
+    if value.kind in _NOT_FLOATING:
+        return not floating
+    if depth == 0 or not value.inputs:
+        return False
+    if value.kind in _OF_PARTS:
+        parts = [one for one in value.inputs if type(one.constant) is not int]
+        return bool(parts) and all(_is_integral(one, depth - 1) for one in parts)
+    moved = value.kind in _MOVED or (value.kind.startswith("method ") and last not in _FLOATED)
+    return moved and _is_integral(value.inputs[0], depth - 1)
+
+
+_FLOATED = frozenset("float double half bfloat16 to type type_as mean item tolist div real imag".split())
+"""Methods whose result may be floating where the tensor is not."""
 
 
 __all__ = ["Bound", "Expression", "Index", "Rewrite", "Site", "index_of"]

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from fuselight.fusions import provenance
 from fuselight.fusions.base import Refusal
+from fuselight.fusions.parents import around, functions_around, parents_of
 from fuselight.fusions.plan import Place
 from fuselight.graph.classes import ClassInfo, local_names, resolve
 from fuselight.graph.mentions import Function, is_own_fuse, self_parameter
@@ -441,7 +442,7 @@ class _Follower:
 
     def used(self, statement: Statement, node: ast.expr, contained: bool) -> Refusal | None:
         """Why one use of the value may see between its elements."""
-        parents = _parents(statement)
+        parents = parents_of(statement)
         parent = parents.get(node)
         apart = Refusal(f"`{_short(node)}` is taken apart, or kept where it could be", Place(statement, node))
         match parent:
@@ -508,7 +509,7 @@ class _Follower:
             case ast.Name(id="len" | "print" | "isinstance"):
                 return None
             case ast.Name(id="enumerate" | "zip" | "reversed") if contained:
-                parents = _parents(statement)
+                parents = parents_of(statement)
                 loop = parents.get(call)
                 called = isinstance(loop, ast.For | ast.comprehension) and _targets_only_called(loop, parents)
                 return None if called else apart
@@ -531,7 +532,7 @@ class _Follower:
         if not isinstance(call.func, ast.Name):
             return None
         name = call.func.id
-        if any(name in local_names(function, statement) for function in _functions_around(statement, call)):
+        if any(name in local_names(function, statement) for function in functions_around(statement, call)):
             return None
         binding = self.module.names.bindings.get(name)
         local = binding.local if binding is not None else None
@@ -563,14 +564,14 @@ class _Follower:
 
     def _kind(self, statement: Statement, call: ast.Call) -> str | None:
         local: set[str] = set()
-        for function in _functions_around(statement, call):
+        for function in functions_around(statement, call):
             local |= local_names(function, statement)
         return resolve(call.func, self.module.names, local)
 
     def _owner(self, statement: Statement, node: ast.AST) -> ClassInfo | None:
         """The class whose method a node stands in."""
-        parents = _parents(statement)
-        for function in _functions_around(statement, node):
+        parents = parents_of(statement)
+        for function in functions_around(statement, node):
             around = parents.get(function)
             if isinstance(around, ast.ClassDef):
                 return self.module.classes.by_node.get(around)
@@ -585,7 +586,7 @@ class _Follower:
             case ast.Attribute():
                 owner: ClassInfo | None = None
                 if isinstance(target.value, ast.Name):
-                    methods = _functions_around(statement, target)
+                    methods = functions_around(statement, target)
                     if methods and self_parameter(methods[-1]) == target.value.id:
                         owner = self._owner(statement, target)
                 return self._attribute(owner, target.attr, contained)
@@ -595,11 +596,11 @@ class _Follower:
                 return Refusal("it is taken apart, or kept where it could be", place)
 
     def _variable(self, statement: Statement, name: ast.Name, contained: bool) -> Refusal | None:
-        function = next(iter(_functions_around(statement, name)), None)
+        function = next(iter(functions_around(statement, name)), None)
         if not self._is_new(function, name.id, contained):
             return None
         if function is None:
-            if any(isinstance(one, ast.ClassDef) for one in _around(statement, name)):
+            if any(isinstance(one, ast.ClassDef) for one in around(statement, name)):
                 return Refusal("a class attribute holds it", Place(statement, name))
             self.module.mentions.has_word(name.id)
             places = [one for one in self.module.statements if name.id in one.text]
@@ -621,7 +622,7 @@ class _Follower:
                 if isinstance(node, ast.Global | ast.Nonlocal) and name in node.names:
                     return Refusal(f"another function holds `{name}` too", Place(statement, node))
                 if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load):
-                    parent = _parents(statement).get(node)
+                    parent = parents_of(statement).get(node)
                     if whole and isinstance(parent, ast.Attribute) and parent.attr in ("train", "eval"):
                         continue  # in a model it would freeze the norms of a part
                     refusal = self.used(statement, node, contained)
@@ -654,8 +655,8 @@ class _Follower:
 
     def _returned(self, statement: Statement, node: ast.Return, contained: bool) -> Refusal | None:
         """What the file does with the results of the function that returns the value."""
-        function = next(iter(_functions_around(statement, node)), None)
-        if function is None or any(isinstance(one, ast.Lambda) for one in _around(statement, node)):
+        function = next(iter(functions_around(statement, node)), None)
+        if function is None or any(isinstance(one, ast.Lambda) for one in around(statement, node)):
             return Refusal("a lambda returns it", Place(statement, node))
         name = function.name
         plain = ("staticmethod", "classmethod")
@@ -697,27 +698,6 @@ def _targets_only_called(loop: ast.For | ast.comprehension, parents: Mapping[ast
     return True
 
 
-def _around(statement: Statement, node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes around `node`, inmost first."""
-    parents = _parents(statement)
-    parent = parents.get(node)
-    while parent is not None:
-        yield parent
-        parent = parents.get(parent)
-
-
-def _functions_around(statement: Statement, node: ast.AST) -> list[Function]:
-    return [one for one in _around(statement, node) if isinstance(one, Function)]
-
-
-def _parents(statement: Statement) -> Mapping[ast.AST, ast.AST]:
-    return statement.derive("parents", lambda one: _parents_of(one.body))
-
-
-def _parents_of(body: list[ast.stmt]) -> Mapping[ast.AST, ast.AST]:
-    return {child: node for top in body for node in ast.walk(top) for child in ast.iter_child_nodes(node)}
-
-
 def _seen_inside(owner: ClassInfo) -> Refusal | None:
     """A `nn.Sequential` subclass must not index or iterate itself, or be handed around whole."""
     for member in owner.family:
@@ -742,7 +722,7 @@ def _seen_outside(module: Module, owner: ClassInfo) -> Refusal | None:
     names = tuple(member.name for member in owner.family)
     for called in module.mentions.calls_of(*names):
         # An instance may be handed to whatever takes a module; its user looks into it no more than into another.
-        if not isinstance(_parents(called.statement).get(called.node), ast.Call | ast.keyword):
+        if not isinstance(parents_of(called.statement).get(called.node), ast.Call | ast.keyword):
             refusal = follower.used(called.statement, called.node, contained=False)
             if refusal is not None:
                 return refusal

@@ -22,6 +22,7 @@ from fuselight.fusions.pattern import (
     Sum,
     Variable,
 )
+from fuselight.fusions.slices import slice_of
 from fuselight.graph.classes import ClassInfo
 from fuselight.graph.constants import number_of
 from fuselight.graph.kinds import is_random, kind_of_layer, parameters_of
@@ -30,6 +31,9 @@ from fuselight.graph.values import Graph, Value
 
 _CLOSE = 5e-7
 """How far apart two numbers may be, relatively, to be the same constant: seven digits."""
+
+_SAME_SUM = 1e-12
+"""How far apart the constants of two sums may be, relatively: by the rounding of the arithmetic alone."""
 
 _MOST_OPTIONS = 64
 """In how many ways one product or sum is taken apart at most."""
@@ -75,8 +79,8 @@ class Matcher:
         self.graph = graph
         self._numbers: dict[Value, float | None] = {}
         self._calls: dict[Value, Called | None] = {}
-        self._products: dict[Value, list[_Parts]] = {}
-        self._sums: dict[Value, list[_Parts]] = {}
+        self._products: dict[tuple[Value, ast.expr | None], list[_Parts]] = {}  # a value is read at several places
+        self._sums: dict[tuple[Value, ast.expr | None], list[_Parts]] = {}
         self._scalars: tuple[str, ...] = ()
 
     def matches(self, pattern: Pattern, root: Value, scalars: tuple[str, ...] = ()) -> Iterator[Found]:
@@ -92,7 +96,7 @@ class Matcher:
     def number(self, value: Value) -> float | None:
         """The number that `value` surely is."""
         if value not in self._numbers:
-            self._numbers[value] = number_of(self.module, self.owner, value)
+            self._numbers[value] = number_of(self.module, self.owner, value, self.graph)
         return self._numbers[value]
 
     def called(self, value: Value) -> Called | None:
@@ -129,23 +133,35 @@ class Matcher:
             or one.constant != other.constant
             or len(one.inputs) != len(other.inputs)
             or one.keywords.keys() != other.keywords.keys()
-            or one.kind in _OWN
+            or (one.kind in _OWN and not isinstance(one.node, ast.Slice))
             or is_random(one.kind)
             or type(one.node) is not type(other.node)
         ):
+            return False
+        slices = isinstance(one.node, ast.Slice) and isinstance(other.node, ast.Slice)
+        if slices and _open_ends(one.node) != _open_ends(other.node):
             return False
         if one.kind in _SAID_BY_SOURCE and (
             one.node is None or other.node is None or _gist(one.node) != _gist(other.node)
         ):
             return False
-        if isinstance(one.node, ast.Attribute) and one.node.attr in self.stored_attributes:
+        if isinstance(one.node, ast.Attribute) and (
+            one.node.attr in self.stored_attributes or self._is_computed(one.node.attr)
+        ):
             return False
+        if one.kind == "global" and one.path is None and self.module.mentions.has_word("global"):
+            return False  # a call in between may have bound it anew, else it were one value
         first, last = sorted((one.order, other.order))
         if self.graph.written_between(one, first, last) is not None:
             return False
         pairs = [*zip(one.inputs, other.inputs, strict=True)]
         pairs += [(value, other.keywords[name]) for name, value in one.keywords.items()]
         return all(self.is_same(left, right) for left, right in pairs)
+
+    def _is_computed(self, attribute: str) -> bool:
+        """Whether reading an attribute runs code of the class: a property, `__getattr__`."""
+        family = self.owner.family if self.owner is not None else ()
+        return any(name in member.methods for member in family for name in (attribute, "__getattr__"))
 
     # -- matching
 
@@ -168,7 +184,12 @@ class Matcher:
                 yield from self._solve(inner, at, found)
                 within = cast_operand(at.value)
                 if within is not None:
-                    yield from self._solve(pattern, within, found.with_inner(at.value))
+                    # What only says the dtype goes with the conversion.
+                    said = [one for one in at.value.inputs[1:] if one.kind == "attribute" and one is not within.value]
+                    numbers = (*found.numbers, *said)
+                    yield from self._solve(
+                        pattern, within, replace(found, inner=(*found.inner, at.value), numbers=numbers)
+                    )
             case Product():
                 yield from self._product(pattern, at, found)
             case Sum():
@@ -218,6 +239,11 @@ class Matcher:
         return found if known is not None and _is_close(known, number) else None
 
     def _call(self, pattern: Call, at: Operand, found: Found) -> Iterator[Found]:
+        if pattern.kind == "transposed":
+            matrix = transposed_operand(at.value)
+            if matrix is not None:
+                yield from self._solve(pattern.arguments[0][1], matrix, found.with_inner(at.value))
+            return
         called = self.called(at.value)
         if called is None or called.kind != pattern.kind:
             return
@@ -277,10 +303,10 @@ class Matcher:
                 continue
             for result in self._solve(part, operand, found):
                 yield from self._factors(rest, others, scale, result)
-        if self._is_scalar(part) and len(given) < len(wanted) and exponent == 1.0 and scale != 1.0:
+        if self._is_scalar(part) and len(given) < len(wanted) and abs(exponent) == 1.0 and scale not in (0.0, 1.0):
             assert isinstance(part, Variable)
             # A scalar that is written as a number went into the coefficient.
-            result = self._bind_number(part.name, scale, found)
+            result = self._bind_number(part.name, scale**exponent, found)
             if result is not None:
                 yield from self._factors(rest, given, 1.0, result)
 
@@ -295,8 +321,9 @@ class Matcher:
                 scale = scale if scale is not None else 1.0
                 if not free and scale != 1.0:
                     continue
-                for closer in self._closer(constant, pattern.constant * scale, result):
-                    yield closer, scale
+                # Summands add up: a small one of several is an epsilon, and no rounding of the pattern's constant.
+                if math.isclose(constant, pattern.constant * scale, rel_tol=_SAME_SUM):
+                    yield result, scale
 
     def _terms(
         self,
@@ -372,10 +399,10 @@ class Matcher:
 
     def _as_product(self, at: Operand) -> list[_Parts]:
         """The ways to see a value as a product: from its outermost operators down to its last."""
-        known = self._products.get(at.value)
+        known = self._products.get((at.value, at.node))
         if known is None:
             known = [_merged(self, parts) for parts in self._product_parts(at, 1.0)][:_MOST_OPTIONS]
-            self._products[at.value] = known
+            self._products[at.value, at.node] = known
         return known
 
     def _product_parts(self, at: Operand, exponent: float) -> list[_Parts]:
@@ -416,10 +443,10 @@ class Matcher:
 
     def _as_sum(self, at: Operand) -> list[_Parts]:
         """The ways to see a value as a sum: the summands with their signs, and the constant as the scale."""
-        known = self._sums.get(at.value)
+        known = self._sums.get((at.value, at.node))
         if known is None:
             known = self._sum_parts(at, 1.0)[:_MOST_OPTIONS]
-            self._sums[at.value] = known
+            self._sums[at.value, at.node] = known
         return known
 
     def _sum_parts(self, at: Operand, sign: float) -> list[_Parts]:
@@ -456,6 +483,8 @@ class Matcher:
     def _arithmetic(self, value: Value) -> tuple[str, list[Operand]] | None:
         """The kind and the operands of plain arithmetic: of tensors, without further arguments."""
         kind = value.kind.removeprefix("in-place ")
+        if value.in_place is not None and is_private(value):
+            kind = value.in_place
         if kind not in _ARITHMETIC or value.keywords or value.layer is not None:
             return None
         operands = operands_of(value)
@@ -516,11 +545,27 @@ def _is_close(one: float, other: float) -> bool:
     return one == other or (other != 0 and math.isfinite(one) and abs(one / other - 1.0) <= _CLOSE)
 
 
+def is_private(value: Value) -> bool:
+    """Whether an in-place call writes to memory that was made for it alone, so that it computes what a plain one does.
+
+    `F.relu6(x + 3, inplace=True)`: nothing but the call ever sees `x + 3`.
+    """
+    before = value.inputs[0] if value.inputs else None
+    if before is None or len(before.uses) != 1 or before.block is not value.block:
+        return False
+    if before.in_place is not None:
+        return is_private(before)
+    return before.roots == frozenset({before.order})
+
+
 def operands_of(value: Value) -> list[Operand]:
     """The inputs of a value, each with the expression that it is read at, in the inputs' order."""
     node: ast.AST | None = value.node
     if node is None and value.kind.startswith("in-place "):
         node = value.statement
+    inputs = value.inputs
+    if value.kind == "call" and value.in_place is not None:
+        inputs = inputs[: len(inputs) - len(value.keywords)]
     nodes: list[ast.expr] = []
     match node:
         case ast.BinOp():
@@ -539,16 +584,16 @@ def operands_of(value: Value) -> list[Operand]:
             nodes = list(node.elts)
         case ast.Call(func=func):
             nodes = list(node.args)
-            if len(value.inputs) == len(nodes) + 1:
+            if len(inputs) == len(nodes) + 1:
                 if isinstance(func, ast.Attribute) and not _is_keyword_input(value):
                     nodes = [func.value, *nodes]
                 else:
                     nodes = [one.value for one in node.keywords if one.arg == "input"] + nodes
         case _:
             pass
-    if len(nodes) != len(value.inputs):
-        return [Operand(one, None) for one in value.inputs]
-    return [Operand(one, at) for one, at in zip(value.inputs, nodes, strict=True)]
+    if len(nodes) != len(inputs):
+        return [Operand(one, None) for one in inputs]
+    return [Operand(one, at) for one, at in zip(inputs, nodes, strict=True)]
 
 
 def _is_keyword_input(value: Value) -> bool:
@@ -590,12 +635,19 @@ def _called(value: Value) -> Called | None:
             kind, swapped = _COMPARED[type(node.ops[0])]
             return _pair(kind, operands_of(value), swapped)
         return None
+    if kind == "getitem":
+        return _unsqueezed(value) or _sliced(value) or _picked(value)
     for prefix in ("method ", "torch.nn.functional.", "torch.linalg.", "torch."):
         if kind.startswith(prefix):
             kind = kind.removeprefix(prefix)
             break
     operands, keywords = operands_of(value), keywords_of(value)
-    if value.kind.startswith("torch.nn.") and not value.kind.startswith("torch.nn.functional."):
+    if value.in_place is not None:
+        if not is_private(value):
+            return None
+        kind = value.in_place
+    in_layer = value.in_place is not None and value.layer is not None
+    if in_layer or (value.kind.startswith("torch.nn.") and not value.kind.startswith("torch.nn.functional.")):
         return _layer_called(value, operands)
     if kind in _SWAPPED or kind in ("gt", "ge", "eq", "greater", "greater_equal"):
         kind = {"greater": "gt", "greater_equal": "ge"}.get(kind, kind)
@@ -604,6 +656,8 @@ def _called(value: Value) -> Called | None:
         kind = f"{kind}imum"
     if kind in ("clamp_min", "clamp_max") and len(operands) == 2 and not keywords:
         return Called("clamp", {"input": operands[0], kind[6:]: operands[1]})
+    if kind == "detach" and len(operands) == 1 and not keywords:
+        return Called(kind, {"input": operands[0]})
     parameters = parameters_of(kind)
     if not parameters or len(operands) > len(parameters):
         return None
@@ -613,11 +667,14 @@ def _called(value: Value) -> Called | None:
     by_spelling = {one.spelled: one.name for one in parameters}
     for name, operand in keywords.items():
         name = _OTHER_NAMES.get(name, name)
+        if name == "ord" and value.kind == "torch.linalg.norm":
+            name = "p"
         name = by_spelling.get(name, name)
         if name in arguments:
             return None
         arguments[name] = operand
-    if kind in ("var", "std"):
+    arguments.pop("inplace", None)  # it is False, or nobody can tell
+    if kind in ("var", "std", "var_mean", "std_mean"):
         return _spread(kind, arguments)
     return Called(kind, arguments)
 
@@ -627,6 +684,69 @@ def _pair(kind: str, operands: list[Operand], swapped: bool) -> Called | None:
         return None
     first, second = reversed(operands) if swapped else operands
     return Called(kind, {"input": first, "other": second})
+
+
+def _unsqueezed(value: Value) -> Called | None:
+    """`x[:, None]`: a subscript that only adds a dimension."""
+    node = value.node
+    if not isinstance(node, ast.Subscript):
+        return None
+    elements = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    added = [at for at, one in enumerate(elements) if isinstance(one, ast.Constant) and one.value is None]
+    dots = [at for at, one in enumerate(elements) if isinstance(one, ast.Constant) and one.value is Ellipsis]
+    if len(added) != 1 or len(dots) > 1:
+        return None
+    for at, one in enumerate(elements):
+        full = isinstance(one, ast.Slice) and one.lower is None and one.upper is None and one.step is None
+        if not full and at not in added and at not in dots:
+            return None
+    dim = added[0] - len(elements) if dots and dots[0] < added[0] else added[0]
+    return Called("unsqueeze", {"input": operands_of(value)[0], "dim": constant_operand(dim, value)})
+
+
+def transposed_operand(value: Value) -> Operand | None:
+    """The matrix whose rows and columns `value` exchanges; its two dimensions are for the caller to show."""
+    node, kind = value.node, value.kind
+    if value.layer is not None or value.keywords:
+        return None
+    if kind == "attribute":
+        is_it = isinstance(node, ast.Attribute) and node.attr in ("T", "mT")
+    elif kind in ("method t", "torch.t"):
+        is_it = len(value.inputs) == 1
+    elif kind in ("swapaxes", "permute"):
+        given = value.inputs[1:]
+        if len(given) == 1 and given[0].kind == "container":
+            given = given[0].inputs
+        dims = tuple(one.constant for one in given)
+        is_it = dims in (((1, 0),) if kind == "permute" else ((0, 1), (1, 0), (-1, -2), (-2, -1)))
+    else:
+        is_it = False
+    return operands_of(value)[0] if is_it and value.inputs else None
+
+
+def _picked(value: Value) -> Called | None:
+    """`x[i, j]`, one element for each pair of indices; neither is known to be more than a number."""
+    node, index = value.node, value.inputs[1]
+    if not isinstance(node, ast.Subscript) or not isinstance(node.slice, ast.Tuple) or len(index.inputs) != 2:
+        return None
+    if any(isinstance(one, ast.Slice | ast.Constant | ast.Starred) for one in node.slice.elts):
+        return None
+    row, column = (Operand(one, at) for one, at in zip(index.inputs, node.slice.elts, strict=True))
+    return Called("pick", {"input": operands_of(value)[0], "row": row, "column": column})
+
+
+def _sliced(value: Value) -> Called | None:
+    """`x[..., :n]` and `x[..., n:]`: the head and the tail along one dimension."""
+    taken = slice_of(value) if isinstance(value.node, ast.Subscript) else None
+    if taken is None:
+        return None
+    dim, lower, upper = taken
+    arguments = {"input": operands_of(value)[0], "dim": constant_operand(dim, value)}
+    if upper is None and lower is not None:
+        return Called("tail", {**arguments, "start": Operand(lower, lower.node)})
+    if upper is not None and (lower is None or lower.constant == 0):
+        return Called("head", {**arguments, "stop": Operand(upper, upper.node)})
+    return None
 
 
 def _spread(kind: str, arguments: dict[str, Operand]) -> Called | None:
@@ -645,8 +765,10 @@ def _spread(kind: str, arguments: dict[str, Operand]) -> Called | None:
 
 def _layer_called(value: Value, operands: list[Operand]) -> Called | None:
     """`self.softmax(x)`, where the layer computes a function without parameters of its own."""
-    kind = kind_of_layer(value.kind)
+    kind = value.in_place or kind_of_layer(value.kind)
     constructor = value.layer.constructor if value.layer is not None else None
+    if constructor is None and isinstance(value.node, ast.Call) and isinstance(value.node.func, ast.Call):
+        constructor = value.node.func  # made where it is called
     if kind is None or constructor is None or len(operands) != 1 or value.keywords:
         return None
     arguments = {"input": operands[0]}
@@ -655,6 +777,8 @@ def _layer_called(value: Value, operands: list[Operand]) -> Called | None:
     if len(constructor.args) > len(parameters):
         return None
     for name, node in [*given, *((one.arg, one.value) for one in constructor.keywords)]:
+        if name == "inplace":
+            continue
         try:
             literal = ast.literal_eval(node)
         except ValueError:
@@ -706,7 +830,9 @@ def dtype_of(value: Value) -> str | None:
 
 _DTYPES = frozenset("float32 float float64 double float16 half bfloat16".split())
 
-_TUPLES = frozenset({"chunk", "split", "unbind", "max", "min", "topk", "method sort", "torch.sort", "torch.std_mean"})
+_TUPLES = frozenset(
+    {"chunk", "split", "unbind", "max", "min", "topk", "method sort", "torch.sort", "std_mean", "var_mean"}
+)
 _ELEMENTS = {"values": 0, "indices": 1}
 
 
@@ -754,6 +880,11 @@ def _literal(text: str) -> object:
     return ast.literal_eval(text)
 
 
+def _open_ends(node: ast.AST | None) -> tuple[bool, ...]:
+    """Which ends of a slice are left open."""
+    return (node.lower is None, node.upper is None, node.step is None) if isinstance(node, ast.Slice) else ()
+
+
 def _gist(node: ast.AST) -> str:
     """What an operator, an attribute or a subscript says beside its operands."""
     match node:
@@ -765,5 +896,7 @@ def _gist(node: ast.AST) -> str:
             return type(op).__name__
         case ast.Call(func=func):
             return ast.unparse(func) if isinstance(func, ast.Name) else getattr(func, "attr", "")
+        case ast.Subscript():
+            return ""  # its index is an input
         case _:
             return ast.unparse(node)

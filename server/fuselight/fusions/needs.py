@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fuselight.fusions.base import Refusal
+from fuselight.fusions.held_sizes import held_sizes
 from fuselight.fusions.matching import Operand, operands_of
 from fuselight.graph.constants import sole_assignment
-from fuselight.graph.kinds import kind_of_method
+from fuselight.graph.kinds import METADATA_ATTRIBUTES, kind_of_method, read_as
 from fuselight.graph.mentions import self_parameter
 from fuselight.graph.module import Module
-from fuselight.graph.ranks import rank_of
+from fuselight.graph.ranks import Rank, is_whole_number, rank_of
 from fuselight.graph.values import Value
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def rank(name: str, least: int, most: int | None = None, *, otherwise: str | Non
         value = site.value(name)
         if value is None:
             return None
-        known = rank_of(site.graph, value, site.root)
+        known = shown_rank(site, value)
         if known.least >= least and known.most is not None and known.most <= most:
             return None
         if known.least > most or (known.most is not None and known.most < least):
@@ -52,6 +53,48 @@ def rank(name: str, least: int, most: int | None = None, *, otherwise: str | Non
         if otherwise is not None:
             return Assumption(otherwise)
         return Refusal(f"it is not shown that `{site.text(name)}` has {_dimensions(least, most)}", site.place)
+
+    return verdict
+
+
+def shown_rank(site: Site, value: Value) -> Rank:
+    """How many dimensions a value has: as its making and its use show, or `__init__` where the module holds it."""
+    known = rank_of(site.graph, value, site.root)
+    if known.exact is not None:
+        return known
+    sizes = held_sizes(site.module, site.scope, value)
+    return known if sizes is None else Rank(len(sizes), len(sizes)).meet(known)
+
+
+def given(*names: str) -> Need:
+    """These arguments stand at the site."""
+
+    def verdict(site: Site) -> Verdict:
+        missing = next((name for name in names if not site.is_given(name)), None)
+        return Refusal(f"it has no `{missing}`", site.place) if missing is not None else None
+
+    return verdict
+
+
+def same_dimension(one: str, other: str, name: str) -> Need:
+    """Two dimensions of `name` are one: by their source, or by their numbers where the rank is shown.
+
+    An absent one takes all dimensions, which are one where `name` has no more.
+    """
+
+    def verdict(site: Site) -> Verdict:
+        first, second = site.value(one), site.value(other)
+        tensor = site.value(name)
+        if first is not None and second is not None and site.matcher.is_same(first, second):
+            return None
+        numbers = [site.number(dim) for dim in (one, other) if site.is_given(dim)]
+        rank = shown_rank(site, tensor).exact if tensor is not None else None
+        if len(numbers) == 1 and rank == 1:
+            return None
+        known = [number for number in numbers if number is not None]
+        if len(known) == 2 and rank is not None and (known[0] - known[1]) % rank == 0:
+            return None
+        return Refusal("it is not shown that both work along the same dimension", site.place)
 
     return verdict
 
@@ -143,6 +186,123 @@ def tensor(*names: str, otherwise: str = "all are tensors") -> Need:
     return verdict
 
 
+def operands(*names: str, otherwise: str = "all are tensors", among_tensors: bool = False) -> Need:
+    """These are tensors, where the one call takes nothing else: numbers are refused, and what may well be one.
+
+    Plain parameters and what unknown calls return are assumed to be tensors, an attribute or a global name is not.
+    `among_tensors`: that a function of torch is the root shows that one of them is, so that the others may be.
+    """
+
+    def verdict(site: Site) -> Verdict:
+        shown = int(among_tensors and isinstance(site.root.node, ast.Call))
+        assumed = 0
+        least = len(names) + shown
+        for name in names:
+            value = site.value(name)
+            if value is None or site.number(name) is not None or _is_number(site, name):
+                return Refusal(f"`{site.text(name)}` is no tensor", site.place)
+            if is_operand(site, value):
+                shown += 1
+            elif value.kind in ("attribute", "global"):
+                return Refusal(f"nothing shows that `{site.text(name)}` is a tensor", site.place)
+            elif not _is_plain(value):
+                assumed += 1
+        if assumed and not shown:
+            return Refusal("nothing shows that it computes with tensors", site.place)
+        return Assumption(otherwise) if shown < least else None
+
+    return verdict
+
+
+def is_operand(site: Site, value: Value) -> bool:
+    """Whether a value is shown to be a tensor: by its making, its annotation, or what else is done with it."""
+    if is_tensor(site.module, value) or held_sizes(site.module, site.scope, value) is not None:
+        return True
+    if value.kind == "parameter" and value.path is not None and _is_annotated(site.scope.function, value.path):
+        return True
+    if value.kind == "getitem" and _is_of_arrays(value.node):
+        return True
+    if value.kind in ("add", "sub", "mul", "div", "neg", "pow"):
+        return any(is_operand(site, one) for one in value.inputs)
+    return any(use.by is not None and _takes_a_tensor(use.by, value) for use in value.uses)
+
+
+def _is_plain(value: Value) -> bool:
+    """Whether a value is a parameter of the function, or computed from such by operators alone."""
+    if value.kind in ("add", "sub", "mul", "div", "neg", "pow"):
+        return all(_is_plain(one) or one.constant is not None for one in value.inputs)
+    return value.kind == "parameter"
+
+
+def _is_of_arrays(node: ast.expr | None) -> bool:
+    """Whether a subscript is one that lists and tuples do not take: `x[:, None]`, `x[None]`."""
+    if not isinstance(node, ast.Subscript):
+        return False
+    cut = node.slice
+    return isinstance(cut, ast.Tuple) or (isinstance(cut, ast.Constant) and cut.value is None)
+
+
+_FLOATING = frozenset(
+    "sigmoid tanh softmax log_softmax exp log log1p expm1 sqrt rsqrt div linear conv1d conv2d conv3d layer_norm"
+    " rms_norm normalize dropout mean std var sin cos tan erf gelu silu softplus reciprocal logsumexp norm vector_norm softsign"
+    " method float method double method half method bfloat16 torch.rand torch.randn torch.randn_like torch.rand_like"
+    " torch.linspace method atan2 torch.atan2 embedding interpolate batch_norm group_norm".replace(
+        "method ", "method_"
+    ).split()
+)
+_KEEPS_DTYPE = frozenset(
+    "add sub mul neg maximum minimum clamp abs relu reshape swapaxes permute unsqueeze squeeze flatten cat stack sum"
+    " getitem unpack chunk split broadcast_to matmul mm bmm pow square container joined where".split()
+)
+
+
+def is_floating(site: Site, value: Value, depth: int = 8) -> bool:
+    """Whether the source shows a tensor to be of floating numbers: by what made it, or what that was made of."""
+    kind = value.kind.removeprefix("in-place ").replace("method ", "method_")
+    if kind in _FLOATING or held_sizes(site.module, site.scope, value) is not None:
+        return True
+    if value.layer is not None and value.layer.kind is not None and value.kind.startswith("torch.nn."):
+        return True
+    if value.kind == "attribute" and value.path is not None and value.path.rpartition(".")[2] in ("weight", "bias"):
+        return True
+    if depth == 0 or not value.inputs:
+        return False
+    if kind in ("getitem", "unpack") or (kind.startswith("method_") and kind[7:] in _SAME_DTYPE):
+        return is_floating(site, value.inputs[0], depth - 1)
+    every = all if kind == "joined" else any
+    return kind in _KEEPS_DTYPE and every(is_floating(site, one, depth - 1) for one in value.inputs)
+
+
+_SAME_DTYPE = frozenset(
+    "detach clone contiguous view expand expand_as repeat repeat_interleave t flip roll select narrow index_select cuda"
+    " cpu masked_fill unflatten movedim".split()
+)
+
+
+def _is_annotated(function: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> bool:
+    arguments = function.args
+    for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+        if one.arg == name and one.annotation is not None:
+            return ast.unparse(one.annotation).rpartition(".")[2].endswith("Tensor")
+    return False
+
+
+def _takes_a_tensor(by: Value, value: Value) -> bool:
+    """Whether what is done with a value can be done with a tensor only, or an array."""
+    node = by.node
+    if by.layer is not None:
+        return bool(by.inputs) and by.inputs[0] is value
+    if isinstance(node, ast.Attribute):
+        return _says_of(node) or node.attr in ("T", "mT")
+    if isinstance(node, ast.Subscript):
+        return bool(by.inputs) and by.inputs[0] is value and _is_of_arrays(node)
+    if not isinstance(node, ast.Call) or by.kind in ("call", "opaque", "instance", "builtin"):
+        return by.kind == "metadata"
+    if by.kind == "metadata" or not by.inputs or by.inputs[0] is not value:
+        return by.kind == "metadata"
+    return not by.kind.startswith(("math.", "numpy."))
+
+
 def without_autocast(note: str) -> Need:
     """Under autocast the result has another dtype: refused in a file that speaks of it, else said."""
 
@@ -152,6 +312,30 @@ def without_autocast(note: str) -> Need:
         return Assumption(note)
 
     return verdict
+
+
+_FLOAT32_UNDER_AUTOCAST = frozenset(
+    "exp expm1 log log1p log2 log10 pow square reciprocal rsqrt softplus softmax log_softmax sum prod cumsum norm".split()
+)
+"""Functions that compute in float32 on a GPU under autocast.
+
+Source: https://docs.pytorch.org/docs/2.13/amp.html, "CUDA Ops that can autocast to float32".
+"""
+
+
+def widens_under_autocast(kinds: Iterable[str]) -> bool:
+    """Whether one of these neutral kinds computes in float32 on a GPU under autocast."""
+    return not _FLOAT32_UNDER_AUTOCAST.isdisjoint(kinds)
+
+
+def dtype_under_autocast(site: Site) -> Verdict:
+    """The one call keeps the dtype that it is given; a part of the site may not, on a GPU under autocast."""
+    for value in (site.root, *site.found.inner):
+        kinds = (value.in_place,) if value.in_place is not None else read_as(value.kind)
+        divided = value.kind == "div" and isinstance(value.inputs[0].constant, int | float)
+        if divided or not _FLOAT32_UNDER_AUTOCAST.isdisjoint(kinds):
+            return without_autocast("on a GPU under autocast in the dtype of its operand")(site)
+    return None
 
 
 _HIGHER = ("create_graph", "gradgradcheck", "jvp", "jacfwd", "hessian", "forward_ad", "hvp", "vhp", "jacobian")
@@ -181,6 +365,16 @@ def is_number(site: Site, value: Value) -> bool:
         return True
     if value.kind in ("add", "sub", "mul", "div", "pow", "neg") and value.inputs:
         return all(is_number(site, one) for one in value.inputs)
+    if is_whole_number(value):
+        return True
+    if (
+        isinstance(value.node, ast.Call)
+        and isinstance(value.node.func, ast.Attribute)
+        and value.node.func.attr == "item"
+    ):
+        return True
+    if value.kind == "builtin" and isinstance(value.node, ast.Call):
+        return isinstance(value.node.func, ast.Name) and value.node.func.id in ("float", "int", "len", "round")
     if value.kind == "metadata" or (value.kind.startswith("math.") and value.inputs):
         return True
     if value.kind == "getitem" and value.inputs[0].path is not None and value.inputs[0].path.endswith(".shape"):
@@ -264,6 +458,15 @@ _ALSO_NUMPY = frozenset(
 """Methods that an array of numpy has as well."""
 
 
+_NO_TENSORS = frozenset("item tolist numpy".split())
+"""Methods of a tensor whose result is none."""
+
+
+def _says_of(node: ast.Attribute) -> bool:
+    """Whether an attribute says something of a tensor, and is none."""
+    return node.attr in METADATA_ATTRIBUTES
+
+
 def is_tensor(module: Module, value: Value, depth: int = 8) -> bool:
     """Whether the source shows that a value is a tensor of torch: it, or what it is computed from, is made by torch."""
     if depth == 0:
@@ -277,13 +480,14 @@ def is_tensor(module: Module, value: Value, depth: int = 8) -> bool:
         if not isinstance(node.func, ast.Attribute):
             return True
         method = node.func.attr
-        by_torch = value.kind.startswith("torch.") or (
-            kind_of_method(method) is not None and not _is_method_call(value)
-        )
+        named = "." not in value.kind and not value.kind.startswith("method ")
+        by_torch = value.kind.startswith("torch.") or (named and not _is_method_call(value))
         if by_torch or {"dim", "keepdim"} & value.keywords.keys() or method not in _ALSO_NUMPY:
             return value.kind.startswith(("method ", "torch.")) or kind_of_method(method) is not None or by_torch
     if value.kind == "attribute" and value.path is not None and value.path.rpartition(".")[2] in ("weight", "bias"):
         return True
+    if value.kind.removeprefix("method ") in _NO_TENSORS or (isinstance(node, ast.Attribute) and _says_of(node)):
+        return False
     if value.kind in _ARITHMETIC or isinstance(node, ast.Call):
         inputs = value.inputs[:1] if value.kind in ("getitem", "unpack", "attribute") else value.inputs
         some = all if value.kind == "joined" else any
@@ -312,7 +516,7 @@ def shown_to_be_torch(module: Module, inner: tuple[Value, ...], bound: tuple[Ope
 
 def _shows_torch(value: Value) -> bool:
     node = value.node
-    if value.layer is not None or value.kind.startswith("torch."):
+    if value.layer is not None or value.in_place is not None or value.kind.startswith("torch."):
         return True
     if not isinstance(node, ast.Call):
         return False

@@ -8,7 +8,9 @@
   `x * rsqrt(eps + v)` and `x * (v + eps) ** -0.5`.
 - Numbers are equal by value, `sqrt(2 / pi)` is one.
 - `either(a, b)`: one of several. `cast(x)`: `x`, perhaps converted to another dtype or made contiguous on the way.
-  `item(t, 0)`: an element of a tuple, unpacked or indexed.
+  `item(t, 0)`: an element of a tuple, unpacked or indexed. `head(input=x, dim=d, stop=n)` and
+  `tail(input=x, dim=d, start=n)`: the slices `x[..., :n]` and `x[..., n:]`. `transposed(w)`: `w.t()`, `w.T`,
+  `w.transpose(0, 1)` and their like, of a matrix. `unsqueeze(x, 1)` is also `x[:, None]`.
 """
 
 from __future__ import annotations
@@ -153,14 +155,29 @@ def needed_kinds(pattern: Pattern) -> frozenset[frozenset[str]]:
     match pattern:
         case Either(options=options):
             several = [needed_kinds(option) for option in options]
-            # One kind of whichever option it is: a set of every pair would be exact and never pays.
             if not all(several):
                 return frozenset()
-            return frozenset({frozenset(kind for option in several for kinds in option for kind in kinds)})
+            shared = several[0].intersection(*several[1:])
+            if shared:
+                return shared
+            # One kind of whichever option it is, the one that says most.
+            return frozenset({frozenset(kind for option in several for kind in min(option, key=commonness))})
         case Call(kind=kind):
             return frozenset({frozenset({kind})}).union(*map(needed_kinds, parts_of(pattern)))
         case _:
             return frozenset[frozenset[str]]().union(*map(needed_kinds, parts_of(pattern)))
+
+
+def commonness(kinds: frozenset[str]) -> tuple[bool, int, list[str]]:
+    """Orders sets of kinds by how much code has one of each: the rarest first."""
+    return not kinds.isdisjoint(_COMMON), len(kinds), sorted(kinds)
+
+
+_COMMON = frozenset(
+    "mean sum exp matmul relu softmax sigmoid linear abs max log maximum var gt ge eq clamp unsqueeze squeeze head tail"
+    " pick transposed amax where".split()
+)
+"""Kinds that much code has, or a subscript or an operator spells."""
 
 
 def height(pattern: Pattern) -> int:
@@ -207,7 +224,7 @@ def _parsed(node: ast.expr) -> Pattern:
             kind = _COMPARED.get(type(operation))
             if kind is not None:
                 first, second = (right, left) if isinstance(operation, ast.Lt | ast.LtE) else (left, right)
-                return Call(kind, ((0, _parsed(first)), (1, _parsed(second))))
+                return Call(kind, (("input", _parsed(first)), ("other", _parsed(second))))
         case ast.Tuple(elts=elements) | ast.List(elts=elements):
             return Display(tuple(map(_parsed, elements)))
         case ast.Call(func=ast.Name(id="either"), args=options, keywords=[]) if len(options) > 1:

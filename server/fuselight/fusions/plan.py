@@ -136,7 +136,45 @@ class LinearInitialisation:
     id: str
 
 
-Emitted = Assigned | AssignedTemplate | Init | Attribute | Unpack | HookRegistration | LinearInitialisation
+@dataclass(frozen=True, slots=True)
+class SuperInit:
+    """`super().__init__(<arguments>)`; the arguments as a logical node's metadata."""
+
+    arguments: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class InitMethod:
+    """An `__init__` without parameters that calls `super().__init__(<arguments>)`."""
+
+    arguments: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """`pass`"""
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """`return <value>`"""
+
+    value: str
+
+
+Emitted = (
+    Assigned
+    | AssignedTemplate
+    | Init
+    | Attribute
+    | Unpack
+    | HookRegistration
+    | LinearInitialisation
+    | SuperInit
+    | InitMethod
+    | Pass
+    | Returned
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +249,15 @@ class RenameHook:
     """A path that only old checkpoints have entries of."""
     renamed: tuple[tuple[str, str], ...]
     """Old and new paths; one comes before another that gets its old name."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenameParametersHook:
+    """A load hook that gives the parameters of a module itself other names."""
+
+    name: str
+    renamed: tuple[tuple[str, str], ...]
+    """Old and new names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,6 +395,7 @@ class AddFunction:
         | CellHook
         | TransposeHook
         | RenameHook
+        | RenameParametersHook
         | ExpertsHook
     )
 
@@ -360,6 +408,15 @@ class NameReturned:
     anchor: ast.Return
     name: str
     put: tuple[Emitted, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SetBase:
+    """Let a class inherit from a layer of the framework in place of another base."""
+
+    statement: Statement
+    base: ast.expr
+    kind: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -382,6 +439,7 @@ Action = (
     | AddMethod
     | DropMethod
     | RenameMethod
+    | SetBase
     | ReplaceCallee
 )
 

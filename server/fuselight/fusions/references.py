@@ -11,7 +11,7 @@ from fuselight.fusions.plan import Place
 from fuselight.graph.classes import resolve
 from fuselight.graph.module import Module, Scope
 
-_REFERENCE = frozenset("reference ref naive test tests expected golden eager slow fwd bwd backward grad".split())
+_REFERENCE = frozenset("reference ref naive test tests expected golden eager slow python fwd bwd backward grad".split())
 """Words in a function's name that say it is compared with something, or is a part of a gradient."""
 
 _REFERENCE_CLASS = frozenset({"reference", "ref", "naive", "golden"})

@@ -55,11 +55,17 @@ def needs_contiguous(
     width: ast.expr | None,
     lies: Lies = Lies.IN_FEATURES,
     label: str = "",
+    replaced: Function | None = None,
+    gone: frozenset[Function] = frozenset(),
 ) -> Refusal | None:
-    """Why `value`, the output of a layer of `width` features or channels, must stay a tensor of its own."""
+    """Why `value`, the output of a layer of `width` features or channels, must stay a tensor of its own.
+
+    `replaced` is a function whose own views of what it is given go with the edit; `gone` are those that nobody calls
+    any more.
+    """
     label = label or (value.layer.attribute if value.layer is not None else "it")
     text = ast.unparse(width) if width is not None else ""
-    return _Follow(module, label, text, lies).follow(scope, graph, value, 0)
+    return _Follow(module, label, text, lies, replaced, gone).follow(scope, graph, value, 0)
 
 
 def captured_needs_contiguous(module: Module, graph: Graph, body: ast.expr, lies: Lies, label: str) -> Refusal | None:
@@ -68,8 +74,18 @@ def captured_needs_contiguous(module: Module, graph: Graph, body: ast.expr, lies
 
 
 class _Follow:
-    def __init__(self, module: Module, label: str, width: str, lies: Lies) -> None:
+    def __init__(
+        self,
+        module: Module,
+        label: str,
+        width: str,
+        lies: Lies,
+        replaced: Function | None = None,
+        gone: frozenset[Function] = frozenset(),
+    ) -> None:
         self.module = module
+        self.gone = gone
+        self.replaced = replaced
         self.label = label
         self.width = width
         self.lies = lies
@@ -320,10 +336,10 @@ class _Follow:
         callers = {scope.name.rpartition(".")[2]} if how is Consumption.RETURNED else set[str]()
         anybody = how is Consumption.STORED or bool(callers & {"forward", "__call__"})
         for other in self._scopes() if anybody else self._callers(callers):
-            if other.function is scope.function:
+            if other.function is scope.function or other.function in self.gone:
                 continue
             wanted = None if how is Consumption.STORED or callers & {"forward", "__call__"} else callers
-            node = _Receiver(self.module, wanted, self.lies).misuse(other.function)
+            node = _Receiver(self.module, wanted, self.lies, self.replaced).misuse(other.function)
             if node is not None:
                 return Refusal(
                     f"the output of `{self.label}` may be written to, or viewed flat, in `{other.name}`",
@@ -402,8 +418,9 @@ class _Receiver:
     `wanted` are the last components of what is called; None for any call.
     """
 
-    def __init__(self, module: Module, wanted: set[str] | None, lies: Lies) -> None:
+    def __init__(self, module: Module, wanted: set[str] | None, lies: Lies, replaced: Function | None = None) -> None:
         self.module = module
+        self.replaced = replaced
         self.wanted = wanted
         self.lies = lies
         self.names: set[str] = set()
@@ -494,7 +511,7 @@ class _Receiver:
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
                 continue
             binding = self.module.names.bindings.get(node.func.id)
-            if binding is None or not isinstance(binding.local, Function):
+            if binding is None or not isinstance(binding.local, Function) or binding.local is self.replaced:
                 continue
             if not any(self._is_kept(one) or (isinstance(one, ast.Starred) and self._is_it(one)) for one in node.args):
                 continue

@@ -87,6 +87,32 @@ def result_written(module: Module, scope: Scope, graph: Graph, value: Value, nam
     return None
 
 
+def written_behind(
+    module: Module, scope: Scope, graph: Graph, value: Value, site: Value, name: str | None = None
+) -> Refusal | None:
+    """Why the function itself may write to `value` in place behind `site`.
+
+    What comes from outside under another name is taken to be other memory.
+    """
+    roots = value.roots - {EXTERNAL, ANYTHING}
+    loops = () if _made_in_the_turn(graph, value, site) else _loops_around(graph, site)
+    plain: frozenset[str] | None = None
+    for write in graph.writes:
+        if write.order <= site.order and not _inside(write.node, loops):
+            continue
+        if write.node is site.node or write.node is site.statement or write.roots.isdisjoint(roots):
+            continue
+        if not write.sure and not _may_write(module, scope, write):
+            continue
+        if isinstance(write.node, ast.AugAssign):
+            plain = _plain_names(graph.function) if plain is None else plain
+            if not _is_to_a_tensor(write.node, plain):
+                continue
+        how = "is" if write.sure else "may be"
+        return Refusal(f"{name or 'its input'} {how} written to in place behind it", _place(scope, write))
+    return None
+
+
 def written_by_callers(module: Module, function: Function) -> Refusal | None:
     """Why what `function` is given may be written to in place behind its call: somebody in the file does so to a call.
 

@@ -82,6 +82,8 @@ class _Builder:
         """Names of the scopes around, as far as no call since could have bound them anew."""
         self.tried: list[dict[str, list[Value]]] = []
         """For every `try` around: what the names were bound to in it."""
+        self.left: list[list[dict[str, Value]]] = []
+        """For every loop around: what the names hold where a `break` or `continue` leaves its body."""
         self.own_calls: list[int] = []
         """Which writes are calls of `self`: they may write to every attribute, those first read later too."""
 
@@ -210,6 +212,8 @@ class _Builder:
                 self._exit()
                 return False
             case ast.Break() | ast.Continue():
+                if self.left:
+                    self.left[-1].append(dict(self.env))
                 self._exit()
                 return False
             case ast.If():
@@ -304,7 +308,7 @@ class _Builder:
             case ast.Attribute():
                 base = self._eval(target.value)
                 self._use(value, Consumption.STORED, None, target)
-                if target.attr in ("data", "grad"):
+                if target.attr in ("data", "grad", "requires_grad"):
                     self._use(base, Consumption.INPUT, None, target)
                     self._write(base.roots, target)
             case ast.Subscript():
@@ -395,18 +399,20 @@ class _Builder:
         if target is not None and iterated is not None:
             element = self._value("unpack", None, [iterated], iterated.roots | {EXTERNAL})
             self._bind(target, element)
+        self.left.append([])
         reached = self._suite(node.body)
         after = self.env
+        left = self.left.pop()
         self.block, self.statement = outer, statement
         for name, value in carried.items():
-            end = after.get(name)
-            if end is not None and end is not value:
-                value.inputs = (*value.inputs, end)
-                if value.uses:
-                    self._use(end, Consumption.JOINED, value)
+            for end in dict.fromkeys(env.get(name) for env in (after, *left)):
+                if end is not None and end is not value:
+                    value.inputs = (*value.inputs, end)
+                    if value.uses:
+                        self._use(end, Consumption.JOINED, value)
         self._carry_over(start, carried)
         self.env = {**before, **carried}
-        self._join([self.env, after] if reached else [self.env, {**self.env, **after}])
+        self._join([self.env, after if reached else {**self.env, **after}, *({**self.env, **env} for env in left)])
         if node.orelse:
             env, _ = self._inner(node.orelse)
             self._join([self.env, env])
@@ -675,11 +681,12 @@ class _Builder:
             return self._method(node, func)
         if isinstance(func, ast.Call):
             made = self._resolve(func.func)
-            kind = kind_of_layer(made) if made is not None and not func.args and not func.keywords else None
-            if kind is not None:
+            kind = kind_of_layer(made) if made is not None else None
+            if kind is not None and made is not None and _is_literal(func) and not made_in_place(func):
                 inputs, keywords = self._arguments(node)
                 if len(inputs) == 1 and not keywords:
-                    return self._known(kind, node, inputs, keywords)
+                    plain = not func.args and not func.keywords
+                    return self._known(kind if plain else made, node, inputs, keywords)
                 return self._unknown(node, [*inputs, *keywords.values()])
         callee = self._eval(func)
         inputs, keywords = self._arguments(node)
@@ -726,6 +733,7 @@ class _Builder:
             self._write(written, node)
             value = self._value("call", node, everything, written)
             self._consume(value)
+            self._in_place(value, kind_of_function(path.removesuffix("_")), keywords)
             return value
         if path.startswith(SWITCHES):
             self._exit()
@@ -738,9 +746,17 @@ class _Builder:
         if is_pure_function(path):
             value = self._value(path, node, inputs, self._alias(everything) | {self.order + 1})
             value.keywords = keywords
+            value.in_place = kind if "out" not in keywords else None
             self._consume(value)
             return value
         return self._unknown(node, everything)
+
+    def _in_place(self, value: Value, kind: str | None, keywords: dict[str, Value]) -> None:
+        """Note what a call computes in the memory of its first input, where that is a kind of the dialect's."""
+        if kind is not None:
+            value.in_place = kind
+            value.keywords = keywords
+            self.graph.by_kind.setdefault(f"in-place {kind}", []).append(value)
 
     def _effects(self, node: ast.Call, inputs: list[Value], keywords: dict[str, Value]) -> None:
         """`inplace=True` and `out=` write."""
@@ -779,6 +795,8 @@ class _Builder:
             self._write(base.roots, node)
             value = self._value("call", node, everything, base.roots)
             self._consume(value)
+            if self.tensors and base.kind not in ("global", "instance"):
+                self._in_place(value, kind_of_method(name.removesuffix("_")), keywords)
             return value
         if base.kind in ("global", "instance") or not self.tensors:
             # A module of another package, or an object of which nothing says that it is a tensor.
@@ -825,6 +843,7 @@ class _Builder:
             value = self._value("call", node, everything, roots)
             value.layer = layer
             self._consume(value)
+            self._in_place(value, kind_of_layer(layer.kind), keywords)
             return value
         kind = kind_of_layer(layer.kind)
         plain = not layer.constructor.args and not layer.constructor.keywords
@@ -840,6 +859,15 @@ class _Builder:
         value.layer = layer
         self._consume(value)
         return value
+
+
+def _is_literal(constructor: ast.Call) -> bool:
+    """Whether a layer is made of literals alone: `nn.Softmax(dim=1)`."""
+    given = [*constructor.args, *(one.value for one in constructor.keywords)]
+    named = all(one.arg is not None for one in constructor.keywords)
+    return named and all(
+        isinstance(one.operand if isinstance(one, ast.UnaryOp) else one, ast.Constant) for one in given
+    )
 
 
 def _argument_names(arguments: ast.arguments) -> Iterator[str]:

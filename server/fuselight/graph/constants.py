@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from fuselight.graph.classes import ClassInfo, resolve
-from fuselight.graph.mentions import self_parameter
+from fuselight.graph.mentions import Function, self_parameter
 from fuselight.graph.module import Module
-from fuselight.graph.values import Value
+from fuselight.graph.values import Graph, Value
 from fuselight.source.statements import Statement
 
 _NAMED = {
@@ -59,8 +59,8 @@ _SYNTAX: dict[type[ast.operator], Callable[[float, float], float]] = {
 }
 
 
-def number_of(module: Module, owner: ClassInfo | None, value: Value) -> float | None:
-    """The number that `value` surely is, where the source shows it; None for anything else.
+def number_of(module: Module, owner: ClassInfo | None, value: Value, graph: Graph) -> float | None:
+    """The number that `value`, one of `graph`, surely is, where the source shows it; None for anything else.
 
     A tensor without dimensions that is made of a number, `torch.tensor(2.0)`, counts as that number.
     """
@@ -68,26 +68,26 @@ def number_of(module: Module, owner: ClassInfo | None, value: Value) -> float | 
     if isinstance(constant, int | float):
         return None if isinstance(constant, bool) else float(constant)
     if value.kind in ("global", "attribute"):
-        return _named(module, owner, value)
+        return _named(module, owner, value, graph)
     if not value.inputs or value.layer is not None:
         return None
     if value.kind in _OPERATORS and len(value.inputs) == 2 and not value.keywords:
-        left, right = (number_of(module, owner, one) for one in value.inputs)
+        left, right = (number_of(module, owner, one, graph) for one in value.inputs)
         return _applied(_OPERATORS[value.kind], left, right)
     if len(value.inputs) != 1:
         return None
     if value.kind in _TENSORS:
         # Its dtype is that of no parameter: without dimensions it takes part in no promotion.
         plain = set(value.keywords) <= {"dtype", "device"} and value.kind != "torch.Tensor"
-        return number_of(module, owner, value.inputs[0]) if plain else None
+        return number_of(module, owner, value.inputs[0], graph) if plain else None
     if value.keywords:
         return None
     if value.kind == "neg":
-        return _applied(_negated, number_of(module, owner, value.inputs[0]))
+        return _applied(_negated, number_of(module, owner, value.inputs[0], graph))
     if value.kind == "builtin":
         return _built_in(value)
     if value.kind in _FUNCTIONS:
-        return _applied(_FUNCTIONS[value.kind], number_of(module, owner, value.inputs[0]))
+        return _applied(_FUNCTIONS[value.kind], number_of(module, owner, value.inputs[0], graph))
     return None
 
 
@@ -108,14 +108,18 @@ def _built_in(value: Value) -> float | None:
         return None
 
 
-def _named(module: Module, owner: ClassInfo | None, value: Value) -> float | None:
+def _named(module: Module, owner: ClassInfo | None, value: Value, graph: Graph) -> float | None:
     path = value.path
     if path in _NAMED:
         return _NAMED[path]
-    if value.kind == "global":
-        return _module_constant(module, value.node.id) if isinstance(value.node, ast.Name) and path is None else None
     node = value.node
+    if value.kind == "global":
+        # A name that a function around it binds is not the module's.
+        is_of_module = isinstance(node, ast.Name) and path is None and node.id not in graph.local
+        return _module_constant(module, node.id) if isinstance(node, ast.Name) and is_of_module else None
     if owner is None or not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
+        return None
+    if node.value.id != self_parameter(graph.function):
         return None
     assigned = sole_assignment(module, owner, node.attr)
     return number_in(module, assigned) if assigned is not None and value.inputs[0].kind == "parameter" else None
@@ -147,73 +151,124 @@ def number_in(module: Module, node: ast.expr) -> float | None:
 def _module_constant(module: Module, name: str) -> float | None:
     """The number that a name of the module is bound to, where that is its only binding."""
     module.mentions.has_word(name)
+    if name not in module.names.bindings or module.mentions.has_word("globals"):
+        return None
     found: list[ast.expr | None] = []
     for statement in module.statements:
-        if name not in statement.text:
-            continue
-        for node in statement.body:
-            match node:
-                case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
-                    found.append(value)
-                case ast.AnnAssign(target=ast.Name(id=target), value=value) if target == name:
-                    found.append(value)
-                case _:
-                    pass
-        if f"global {name}" in statement.text:
-            return None
-    binding = module.names.bindings.get(name)
-    if binding is None or len(found) != 1 or found[0] is None:
+        if name in statement.text:
+            found += statement.derive(f"bindings of {name}", lambda one: _bindings(one.body, name))
+            if any(isinstance(one, ast.Global) and name in one.names for top in statement.body for one in ast.walk(top)):
+                return None
+    if len(found) != 1 or found[0] is None:
         return None
     if any(isinstance(one, ast.Name) and one.id == name for one in ast.walk(found[0])):
         return None
     return number_in(module, found[0])
 
 
+def _bindings(body: Iterable[ast.stmt], name: str) -> list[ast.expr | None]:
+    """What `name` is bound to in a body, not in the functions and classes in it; None for what is no plain value."""
+    found: list[ast.expr | None] = []
+    waiting: list[ast.AST] = [*body]
+    while waiting:
+        node = waiting.pop()
+        match node:
+            case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
+                found.append(value)
+                waiting.append(value)
+            case ast.AnnAssign(target=ast.Name(id=target), value=value) if target == name:
+                if value is not None:
+                    found.append(value)
+                    waiting.append(value)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                if node.name == name:
+                    found.append(None)
+                continue
+            case ast.Lambda():
+                continue
+            case ast.Name(id=target, ctx=ast.Store() | ast.Del()) if target == name:
+                found.append(None)
+            case ast.alias():
+                if (node.asname or node.name.partition(".")[0]) == name:
+                    found.append(None)
+            case ast.ExceptHandler(name=target) | ast.MatchAs(name=target) | ast.MatchStar(name=target):
+                if target == name:
+                    found.append(None)
+                waiting += ast.iter_child_nodes(node)
+            case ast.comprehension():
+                waiting += [node.iter, *node.ifs]  # its target is its own
+            case _:
+                waiting += ast.iter_child_nodes(node)
+    return found
+
+
 def sole_assignment(module: Module, owner: ClassInfo, attribute: str) -> ast.expr | None:
     """What `self.<attribute>` is assigned, where the class and its family assign it once, in `__init__`."""
-    found = [one for member in owner.family for one in _assignments(member).get(attribute, ())]
+    found = [one for member in owner.family for one in _assignments(member, attribute)]
     if len(found) != 1:
         return None
     # Whoever sets it from outside: `model.norm.eps = 1e-3`.
     for mention in module.mentions.of_attribute(attribute):
         if mention.owner is None and isinstance(mention.node.ctx, ast.Store):
             return None
+    for called in module.mentions.calls_of("setattr"):
+        named = called.node.args[1] if len(called.node.args) > 1 else None
+        if isinstance(named, ast.Constant) and named.value == attribute:
+            return None
     return found[0]
 
 
-def _assignments(member: ClassInfo) -> dict[str, list[ast.expr | None]]:
-    """What a class assigns to each attribute of its instances; None for what is no plain value of `__init__`."""
+def _assignments(member: ClassInfo, attribute: str) -> list[ast.expr | None]:
+    """What a class assigns to an attribute of its instances; None for what is no plain value of `__init__`."""
 
     def make(_: Statement) -> dict[str, list[ast.expr | None]]:
         found: dict[str, list[ast.expr | None]] = {}
         for name, method in member.methods.items():
-            me = self_parameter(method)
-            for node in ast.walk(method):
-                for attribute, value in _assigned(node, me):
-                    found.setdefault(attribute, []).append(value if name == "__init__" else None)
-        for node in member.node.body:
-            match node:
-                case ast.Assign(targets=[ast.Name(id=target)], value=value):
-                    found.setdefault(target, []).append(value)
-                case ast.AnnAssign(target=ast.Name(id=target), value=value):
-                    found.setdefault(target, []).append(value)
-                case _:
-                    pass
+            found.setdefault(name, []).append(None)  # a property, it may be
+            for assigned, value in _assigned(method):
+                found.setdefault(assigned, []).append(value if name == "__init__" else None)
         return found
 
-    return member.statement.derive(f"assignments {member.node.lineno} {member.node.col_offset}", make)
+    place = f"{member.node.lineno} {member.node.col_offset}"
+    of_instances = member.statement.derive(f"assignments {place}", make)
+    of_class = _bindings(member.node.body, attribute)
+    if _is_filled_by_constructor(member):
+        of_class = [None for _ in of_class]
+    return [*of_instances.get(attribute, ()), *of_class, *of_instances.get(_ANY, ())]
 
 
-def _assigned(node: ast.AST, me: str | None) -> Iterator[tuple[str, ast.expr | None]]:
-    """The attributes of `me` that a statement assigns, each with the value where it is that one's alone."""
-    if not isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-        return
-    for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-        elements = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
-        for element in elements:
-            if isinstance(element, ast.Attribute) and isinstance(element.value, ast.Name) and element.value.id == me:
-                whole = element is target and not isinstance(node, ast.AugAssign)
-                yield element.attr, node.value if whole else None
+_ANY = "*"
+"""Stands for every attribute: `setattr(self, name, value)`, `self.__dict__.update(...)`."""
+
+
+def _is_filled_by_constructor(member: ClassInfo) -> bool:
+    """Whether the values in a class's body may be but the defaults of its constructor: a dataclass, a named tuple."""
+    bases = [base.rpartition(".")[2] if base is not None else "" for base in member.all_bases]
+    return bool(member.node.decorator_list) or any(
+        base in ("NamedTuple", "BaseModel", "Struct") or "Config" in base for base in bases
+    )
+
+
+def _assigned(method: Function) -> Iterator[tuple[str, ast.expr | None]]:
+    """The attributes of its `self` that a method assigns, each with the value where it is that one's alone."""
+    me = self_parameter(method)
+    plain: dict[ast.expr, ast.expr | None] = {}
+    for node in ast.walk(method):
+        match node:
+            case ast.Assign():
+                plain.update(dict.fromkeys(node.targets, node.value))
+            case ast.AnnAssign():
+                plain[node.target] = node.value
+            case ast.Attribute(value=ast.Name(id=name), attr="__dict__") if name == me:
+                yield _ANY, None
+            case ast.Attribute(value=ast.Name(id=name)) if name == me and not isinstance(node.ctx, ast.Load):
+                if node not in plain or plain[node] is not None:  # not `self.eps: float`
+                    yield node.attr, plain.get(node)
+            case ast.Call(func=ast.Name(id="setattr"), args=[ast.Name(id=name), key, *_]) if name == me:
+                if not isinstance(key, ast.Constant):
+                    yield _ANY, None
+            case _:
+                pass
 
 
 def _applied(function: Callable[..., float], *given: float | None) -> float | None:

@@ -29,7 +29,9 @@ METADATA_METHODS = frozenset(
 FRESH_KINDS = frozenset(
     "add sub mul div matmul pow neg sigmoid tanh relu gelu silu softmax log_softmax softplus exp log sqrt rsqrt"
     " embedding_bag pixel_shuffle pixel_unshuffle channel_shuffle std_mean var_mean aminmax"
-    " square mean sum linear conv1d conv2d conv3d layer_norm rms_norm cat stack mish elu".split()
+    " square mean sum linear conv1d conv2d conv3d layer_norm rms_norm cat stack mish elu"
+    " relu6 leaky_relu selu hardswish hardsigmoid hardtanh log_sigmoid softsign glu clamp maximum minimum where abs erf"
+    " log1p expm1".split()
 )
 """Kinds whose result is memory of its own (as long as nothing is done in place)."""
 
@@ -38,14 +40,15 @@ _ALIASING_METHODS = frozenset(
     " unflatten chunk split unbind narrow select index_select gather to type float half double bfloat16 int long bool"
     " cpu cuda detach clone swapaxes swapdims movedim moveaxis view_as reshape_as type_as masked_fill masked_select"
     " mean sum max min amax amin argmax argmin std var norm softmax log_softmax sigmoid tanh relu exp log sqrt rsqrt"
-    " abs pow square clamp clip mul add sub div matmul bmm mm addmm baddbmm where eq ne lt le gt ge logical_not"
-    " logical_and logical_or cumsum cumprod sort topk triu tril diagonal roll flip item tolist numpy new_zeros"
-    " new_ones new_full new_empty new_tensor round floor ceil sign neg reciprocal sin cos erf logsumexp prod all any"
-    " unfold fold scatter scatter_add index_add index_fill masked_scatter nonzero isnan isinf isfinite nan_to_num"
-    " dot mv outer einsum tile rot90 diag trace inverse det lerp addcmul addcdiv hypot log1p log2 log10 expm1 multiply"
-    " subtract divide true_divide floor_divide remainder fmod rsub xor bitwise_not argsort unique bincount histc"
-    " count_nonzero take take_along_dim kthvalue median mode quantile logaddexp softplus float_power negative absolute"
-    " is_pinned pin_memory is_contiguous data_ptr size dim numel stride requires_grad tensor_split".split()
+    " abs pow square clamp clip clamp_min clamp_max mul add sub div matmul bmm mm addmm baddbmm where eq ne lt le gt ge"
+    " logical_not logical_and logical_or cumsum cumprod sort topk triu tril diagonal roll flip item tolist numpy"
+    " new_zeros new_ones new_full new_empty new_tensor round floor ceil sign neg reciprocal sin cos erf logsumexp prod"
+    " all any unfold fold scatter scatter_add index_add index_fill masked_scatter nonzero isnan isinf isfinite"
+    " nan_to_num dot mv outer einsum tile rot90 diag trace inverse det lerp addcmul addcdiv hypot log1p log2 log10"
+    " expm1 multiply subtract divide true_divide floor_divide remainder fmod rsub xor bitwise_not argsort unique"
+    " bincount histc count_nonzero take take_along_dim kthvalue median mode quantile logaddexp softplus float_power"
+    " negative absolute is_pinned pin_memory is_contiguous data_ptr size dim numel stride requires_grad"
+    " tensor_split".split()
 )
 """Methods of a tensor that change nothing. Their results are taken for views: an in-place write to one then counts
 as a write to all, which can only refuse too much."""
@@ -103,23 +106,36 @@ def kind_of_layer(name: str) -> str | None:
     return _stateless_layers().get(name)
 
 
+def layer_of_kind(kind: str) -> str | None:
+    """The layer without state that computes a neutral kind, `torch.nn.Sigmoid`."""
+    dialect = get_dialect("torch")
+    function = dialect.functions.get(kind)
+    return dialect.layers[function.layer] if function is not None and function.layer is not None else None
+
+
 def parameters_of(kind: str) -> tuple[Parameter, ...]:
     """The parameters of a function by its neutral kind."""
-    return get_dialect("torch").parameters(kind)
+    return _EXTREMES if kind in ("max", "min") else get_dialect("torch").parameters(kind)
 
 
-_WITHOUT_WORDS = frozenset("gt ge eq matmul".split())
-"""Kinds that an operator spells."""
+_EXTREMES = (Parameter("input", "input"), Parameter("dim", "dim", "None"), Parameter("keepdim", "keepdim", "False"))
+"""Of `max` and `min`, which are no kind: with a dimension they yield a tuple, without one a tensor."""
+
+
+_WITHOUT_WORDS = frozenset("gt ge eq matmul unsqueeze head tail pick".split())
+"""Kinds that an operator or a subscript spells."""
 
 _ALSO_SPELLED = {
     "maximum": ("max",), "minimum": ("min",), "clamp": ("clamp_min", "clamp_max"), "amax": ("max",), "amin": ("min",),
+    "transposed": ("t", "T", "mT", "transpose", "swapaxes", "swapdims", "permute"),
 }  # fmt: skip
 """Further words under which a reader of sites takes a call for a kind."""
 
 _READ_AS = {
     "compare": ("gt", "ge", "eq"), "max": ("max", "maximum"), "min": ("min", "minimum"), "lt": ("gt",), "le": ("ge",),
     "clamp_min": ("clamp",), "clamp_max": ("clamp",), "greater": ("gt",), "less": ("gt",), "greater_equal": ("ge",),
-    "less_equal": ("ge",),
+    "less_equal": ("ge",), "getitem": ("getitem", "unsqueeze", "head", "tail", "pick"), "t": ("transposed",),
+    "attribute": ("transposed",), "swapaxes": ("swapaxes", "transposed"), "permute": ("permute", "transposed"),
 }  # fmt: skip
 
 
@@ -133,6 +149,7 @@ def words_of_kind(kind: str) -> frozenset[str] | None:
     if function is not None:
         words.update(name.rpartition(".")[2] for name in (function.api, *function.spellings))
         words.update(function.methods)
+        words.update([f"{name}_" for name in words])
         if function.layer is not None:
             words.add(function.layer)
     return frozenset(words)

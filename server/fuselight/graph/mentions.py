@@ -264,9 +264,10 @@ def is_own_hook(node: ast.expr) -> bool:
     """Whether a registered hook is one that the emitter wrote, plain or with its arguments bound."""
     if isinstance(node, ast.Call) and node.args:
         node = node.args[0]
-    return isinstance(node, ast.Name) and node.id.startswith(("_merge_", *_FOLD_HOOKS))
+    return isinstance(node, ast.Name) and node.id.startswith((*_MERGE_HOOKS, *_FOLD_HOOKS))
 
 
+_MERGE_HOOKS = ("_merge_", "_rename_parameters_of_")
 _FOLD_HOOKS = ("_fold_bias_into_", "_fold_biases_into_", "_drop_bias_before_")
 
 
@@ -286,7 +287,7 @@ def is_own_fuse(function: Function | None) -> bool:
 
 def _is_merge_hook(function: Function | None) -> bool:
     """Whether a function is a load hook that the emitter wrote: the names in it are of layers that are gone."""
-    if function is None or not function.name.startswith("_merge_"):
+    if function is None or not function.name.startswith(_MERGE_HOOKS):
         return False
     return (ast.get_docstring(function) or "").startswith("Load checkpoints that hold ")
 

@@ -156,9 +156,10 @@ _AT_DIMENSION = {
 }  # fmt: skip
 """Where a dimension stands among the arguments."""
 
-_RESHAPED_IN_PLACE = frozenset(
+RESHAPED_IN_PLACE = frozenset(
     "squeeze_ unsqueeze_ transpose_ swapaxes_ swapdims_ t_ resize_ resize_as_ set_ as_strided_".split()
 )
+"""Methods that give a tensor another shape where it stands."""
 
 
 class _Ranks:
@@ -608,12 +609,12 @@ def _side_of_pattern(value: Value, side: int) -> Rank:
 
 def _reshapes_in_place(use: Use) -> bool:
     func = use.by.node.func if use.by is not None and isinstance(use.by.node, ast.Call) else None
-    return isinstance(func, ast.Attribute) and func.attr in _RESHAPED_IN_PLACE
+    return isinstance(func, ast.Attribute) and func.attr in RESHAPED_IN_PLACE
 
 
 def _is_ellipsis(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is ...
 
 
-__all__ = ["UNKNOWN", "Rank", "argument", "dimensions", "index_elements", "is_whole_number", "literal_number",
-           "rank_of", "source_of", "surely_runs"]  # fmt: skip
+__all__ = ["RESHAPED_IN_PLACE", "UNKNOWN", "Rank", "argument", "dimensions", "index_elements", "is_whole_number",
+           "literal_number", "rank_of", "source_of", "surely_runs"]  # fmt: skip

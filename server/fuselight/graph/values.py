@@ -73,6 +73,8 @@ class Value:
     uses: list[Use] = field(default_factory=list["Use"])
     reads: int = 0
     """How often a name that holds it is read, a mere copy (`a = b`) included."""
+    in_place: str | None = None
+    """The neutral kind that a call computes in the memory of its input: "relu6" of `F.relu6(x, inplace=True)`."""
     binding: ast.Assign | None = None
     """`name = <this value>`, where that is the statement that holds it, whole."""
 

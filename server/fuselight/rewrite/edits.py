@@ -34,18 +34,24 @@ from fuselight.fusions.plan import (
     FoldBiasHook,
     HookRegistration,
     Init,
+    InitMethod,
     Insert,
     LinearInitialisation,
     MergeHook,
     MergeListHook,
     NameReturned,
     OnValue,
+    Pass,
     RenameHook,
     RenameMethod,
+    RenameParametersHook,
     ReplaceCallee,
     ReplaceExpression,
     ReplaceStatements,
+    Returned,
     SetArguments,
+    SetBase,
+    SuperInit,
     SwapExpressions,
     Template,
     TransposeHook,
@@ -126,6 +132,8 @@ class _Renderer:
                     found += self._name_returned(action)
                 case AddMethod():
                     found.append(self._add_method(action))
+                case SetBase():
+                    found.append(self._set_base(action))
         found += [_Edit(at, at, content) for at, content in import_edits(self.module, self.lines, self.needed)]
         return self._merged(found)
 
@@ -213,7 +221,9 @@ class _Renderer:
     def _statements(self, emitter: PythonSnippetEmitter, put: tuple[Emitted, ...], indent: str) -> list[str]:
         return [emitter.render(self._emit(emitter, one), indent) for one in put]
 
-    def _emit(self, emitter: PythonSnippetEmitter, one: Emitted) -> libcst.SimpleStatementLine:
+    def _emit(
+        self, emitter: PythonSnippetEmitter, one: Emitted
+    ) -> libcst.SimpleStatementLine | libcst.BaseCompoundStatement:
         match one:
             case Assigned():
                 methods = [(method.name, method.arguments) for method in one.methods]
@@ -232,6 +242,14 @@ class _Renderer:
                 return emitter.emit_linear_initialisation(one.id)
             case HookRegistration():
                 return emitter.emit_hook_registration(self.renamed.get(one.hook, one.hook), one.arguments, one.on)
+            case SuperInit():
+                return emitter.emit_super_init(one.arguments)
+            case InitMethod():
+                return emitter.emit_init_method(one.arguments)
+            case Pass():
+                return emitter.emit_pass()
+            case Returned():
+                return emitter.emit_return(one.value)
 
     # -- the actions
 
@@ -390,7 +408,7 @@ class _Renderer:
         comments: list[str] = []
         trailing = ""
         for number, node in enumerate(removed):
-            start, end = self._start(statement, node), self._end(statement, node)
+            start, end = self._start(statement, _first_part(node)), self._end(statement, node)
             inside = list(_comments(self.text[start : self._line_end(end)]))
             if number > 0 or not action.put:
                 comments += self._comments_above(start)
@@ -410,7 +428,7 @@ class _Renderer:
         else:
             block = ""
         for number, node in enumerate(removed):
-            start, end = self._start(statement, node), self._end(statement, node)
+            start, end = self._start(statement, _first_part(node)), self._end(statement, node)
             if number == 0 and action.put:
                 line = self._line_start(start)
                 emitter = self._emitter(statement, node)
@@ -421,6 +439,9 @@ class _Renderer:
             line = self._comments_start(start)
             after = self._after_line(max(end - 1, start))
             line = self._with_blank_line(line, after)
+            if isinstance(node, ast.FunctionDef) and self.text[:line].rstrip("\r\n").endswith(":"):
+                while after < len(self.text) and not self.lines.line_body(self.lines.line_of(after)).strip():
+                    after = self._after_line(after)
             yield _Edit(line, after, "")
 
     def _comments_start(self, offset: int) -> int:
@@ -483,6 +504,12 @@ class _Renderer:
         self._done(emitter)
         at = self._line_end(max(self._end(statement, anchor) - 1, start))
         yield _Edit(at, at, "".join(f"\n{line}" for line in lines))
+
+    def _set_base(self, action: SetBase) -> _Edit:
+        emitter = self._emitter(action.statement, None)
+        content = emitter.render(emitter.emit_base(action.kind))
+        self._done(emitter)
+        return _Edit(self._start(action.statement, action.base), self._end(action.statement, action.base), content)
 
     def _add_method(self, action: AddMethod) -> _Edit:
         statement, anchor = action.statement, action.anchor
@@ -681,6 +708,8 @@ class _Renderer:
                 node = emitter.emit_fold_bias_hook(name, hook.norm)
             case RenameHook() as hook:
                 node = emitter.emit_rename_hook(name, hook.nested, hook.renamed)
+            case RenameParametersHook() as hook:
+                node = emitter.emit_rename_parameters_hook(name, hook.renamed)
             case DropBiasHook() as hook:
                 node = emitter.emit_drop_bias_hook(name, hook.norm)
             case FoldBiasesHook():
@@ -701,6 +730,11 @@ class _Renderer:
                 return name
             number += 1
             name = f"{wanted}_{number}"
+
+
+def _first_part(node: ast.stmt) -> ast.expr | ast.stmt:
+    """Where a statement begins: a decorated function at its first decorator."""
+    return node.decorator_list[0] if isinstance(node, ast.FunctionDef) and node.decorator_list else node
 
 
 def _method(call: ast.Call) -> str:

@@ -127,6 +127,21 @@ def imported_modules(statement: Statement) -> frozenset[str]:
     return statement.derive("imported modules", _imported_modules)
 
 
+def surely_imports(statement: Statement, package: str) -> bool:
+    """Whether a statement imports `package`, or a part of it, whenever the module is: in no `if`, `try` or function."""
+    return package in statement.derive("sure imports", _sure_imports)
+
+
+def _sure_imports(statement: Statement) -> frozenset[str]:
+    found: set[str] = set()
+    for node in statement.body:
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
+            found.add(node.module.partition(".")[0])
+    return frozenset(found)
+
+
 def _all_bindings(statement: Statement) -> tuple[Binding, ...]:
     found = list(_bindings(statement.body))
     if "global" in statement.text:

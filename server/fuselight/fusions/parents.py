@@ -1,0 +1,53 @@
+"""What stands around a node of a statement, and whether something there gives a name another meaning."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+
+from fuselight.graph.classes import local_names
+from fuselight.graph.mentions import Function
+from fuselight.source.statements import Statement
+
+
+def is_hidden(statement: Statement, node: ast.Name, name: str, top: ast.AST | None) -> bool:
+    """Whether a function, lambda or comprehension inside `top` binds the name anew where `node` stands."""
+    for one in around(statement, node):
+        if one is top:
+            return False
+        if isinstance(one, Function) and name in local_names(one, statement):
+            return True
+        if isinstance(one, ast.Lambda) and any(
+            arg.arg == name for arg in ast.walk(one.args) if isinstance(arg, ast.arg)
+        ):
+            return True
+        if isinstance(one, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+            targets = [inner for part in one.generators for inner in ast.walk(part.target)]
+            if any(isinstance(inner, ast.Name) and inner.id == name for inner in targets):
+                return True
+    return False
+
+
+def around(statement: Statement, node: ast.AST) -> list[ast.AST]:
+    """The nodes around `node`, inmost first."""
+    parents = parents_of(statement)
+    found: list[ast.AST] = []
+    parent = parents.get(node)
+    while parent is not None:
+        found.append(parent)
+        parent = parents.get(parent)
+    return found
+
+
+def functions_around(statement: Statement, node: ast.AST) -> list[Function]:
+    """The functions around `node`, inmost first."""
+    return [one for one in around(statement, node) if isinstance(one, Function)]
+
+
+def parents_of(statement: Statement) -> Mapping[ast.AST, ast.AST]:
+    """The node around each node of a statement."""
+    return statement.derive("parents", _parents)
+
+
+def _parents(statement: Statement) -> Mapping[ast.AST, ast.AST]:
+    return {child: node for top in statement.body for node in ast.walk(top) for child in ast.iter_child_nodes(node)}
