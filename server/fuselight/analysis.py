@@ -146,7 +146,14 @@ class Analysis:
                     matches += _matches_of(one, self._module, scope)
                 if expressions is not None:
                     matches += expressions.matches(self._module, scope, partial(_failed, scope))
+        matches = [match for match in matches if not self._is_unwanted(match)]
         return _Kept([one.code for one in fusions], _without_covered(matches), asked)
+
+    def _is_unwanted(self, match: Match) -> bool:
+        """Whether a match stands in for a fusion that is not selected, and is not the one that is asked for."""
+        if self.codes is None or match.instead_of is None or match.instead_of in self.codes:
+            return False
+        return self.codes != {match.fusion.code}
 
     @cached_property
     def _all(self) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
@@ -246,10 +253,19 @@ class _Kept:
 def _without_covered(matches: list[Match]) -> list[Match]:
     """The larger of two matches wins: one whose places are all places of another on offer, and not all of them, goes.
 
-    A larger one that is less safe than a smaller one leaves it standing: both are offered.
+    A larger one that is less safe than a smaller one leaves it standing: both are offered. One that stands in for
+    another fusion goes where that one is on offer inside it, as safe.
     """
     places = [match.parts | {place.node for place in (match.place, *match.others)} for match in matches]
     offered = [at for at, match in enumerate(matches) if match.refused is None and match.withheld is None]
+
+    def stands_in(larger: int, smaller: int) -> bool:
+        one, other = matches[larger], matches[smaller]
+        same = one.instead_of == other.fusion.code and places[smaller] < places[larger]
+        return same and other.safety in (Safety.EXACT, one.safety)
+
+    gone = {larger for larger in offered if any(stands_in(larger, smaller) for smaller in offered)}
+    offered = [at for at in offered if at not in gone]
 
     def covers(larger: int, smaller: int) -> bool:
         if not places[smaller] < places[larger]:
@@ -257,7 +273,9 @@ def _without_covered(matches: list[Match]) -> list[Match]:
         one, other = matches[larger], matches[smaller]
         return other.refused is not None or one.safety in (Safety.EXACT, other.safety)
 
-    return [match for at, match in enumerate(matches) if not any(covers(one, at) for one in offered)]
+    return [
+        match for at, match in enumerate(matches) if at not in gone and not any(covers(one, at) for one in offered)
+    ]
 
 
 def _matches_of(one: Fusion, module: Module, scope: Scope) -> list[Match]:

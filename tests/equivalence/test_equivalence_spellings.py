@@ -26,8 +26,8 @@ assert all_fusions()
 EXPRESSIONS = {
     code: fusion for code, fusion in sorted(FUSIONS.items()) if issubclass(fusion, Expression) and fusion.rewrites
 }
-EACH_RUN = 5
-SOAK = int(os.environ.get("FUSELIGHT_RANDOM_SPELLINGS", "120"))
+EACH_RUN = 2
+SOAK = int(os.environ.get("FUSELIGHT_RANDOM_SPELLINGS", "40"))
 
 Maker = Callable[[torch.Generator], torch.Tensor]
 

@@ -123,7 +123,6 @@ POSITIVES = [
     ),
     Case("swish with annotations", act(SWISH, takes="self, x: torch.Tensor"), EMPTY.format("SiLU")),
     Case("swish of torch.nn", act(SWISH, base="torch.nn.Module"), EMPTY.format("SiLU")),
-    Case("the call", act("return F.silu(x)"), EMPTY.format("SiLU")),
     Case(
         "gelu by tanh",
         act(TANH),
@@ -146,7 +145,6 @@ POSITIVES = [
         Safety.NUMERICS,
     ),
     Case("gelu by erf", act("return x * 0.5 * (1.0 + torch.erf(x / math.sqrt(2.0)))"), EMPTY.format("GELU")),
-    Case("gelu, called", act("return F.gelu(x, approximate='tanh')"), "super().__init__(approximate='tanh')"),
     Case("mish", act("return x * torch.tanh(F.softplus(x))"), EMPTY.format("Mish"), Safety.NUMERICS),
     Case(
         "mish by log", act("return x * torch.tanh(torch.log(1 + torch.exp(x)))"), EMPTY.format("Mish"), Safety.NUMERICS
@@ -176,16 +174,6 @@ POSITIVES = [
             made="Act(slope=0.1)",
         ),
         "        super().__init__(negative_slope=slope)\n\n\n",
-    ),
-    Case(
-        "leaky relu, called",
-        act(
-            "return F.leaky_relu(x, self.negative_slope)",
-            init=f"{SUPER}\nself.negative_slope = negative_slope",
-            arguments="self, negative_slope=0.3",
-            tail="SLOPE = M().act.negative_slope",
-        ),
-        "        super().__init__(negative_slope=negative_slope)\n\n\n",
     ),
     Case("softsign", act("return x / (1 + x.abs())"), EMPTY.format("Softsign")),
     Case("flatten", act("return x.view(x.size(0), -1)"), EMPTY.format("Flatten"), inputs=((3, 2, 5),)),
@@ -340,8 +328,18 @@ def test_a_function_that_torch_compiles_is_read_too() -> None:
     assert [finding.safety for finding in Analysis(text, codes=CODES).findings] == [Safety.EXACT]
 
 
-def test_the_class_covers_the_expression_in_it() -> None:
-    assert [finding.code for finding in Analysis(act(SWISH)).findings] == [CODE]
+def test_the_expression_in_it_is_the_smaller_edit() -> None:
+    assert [finding.code for finding in Analysis(act(SWISH)).findings] == ["FUS401"]
+    assert [finding.code for finding in Analysis(act(SWISH), codes=frozenset({CODE})).findings] == [CODE]
+
+
+def test_what_is_switched_off_is_not_offered_under_another_code() -> None:
+    assert not Analysis(act(SWISH), codes=frozenset({CODE, "FUS402"})).findings
+
+
+@pytest.mark.parametrize("call", ["F.silu(x)", "F.gelu(x, approximate='tanh')", "F.leaky_relu(x, 0.1)"])
+def test_one_call_already(call: str) -> None:
+    assert not Analysis(act(f"return {call}"), codes=frozenset({CODE})).findings
 
 
 def test_a_class_that_is_refused_leaves_the_expression() -> None:

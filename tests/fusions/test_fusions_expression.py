@@ -246,3 +246,173 @@ def test_a_file_that_can_do_without_torch_gets_no_edit(text: str) -> None:
     assert finding.withheld is not None
     assert "only under a condition" in finding.withheld
     assert analysis.fix(finding) is None
+
+
+SILU = made(Rewrite("x * sigmoid(x)", "silu(x)"))
+SOFTMAX = made(Rewrite("exp(x) / sum(exp(x), dim=d, keepdim=True)", "softmax(x, dim=d)", integers=("d",)))
+SOFTPLUS = made(Rewrite("log(1 + exp(x))", "softplus(x)"))
+TURNED = made(Rewrite("1 - sigmoid(x)", "sigmoid(-x)"))
+
+ELSEWHERE = {
+    "read behind a break": (
+        SILU,
+        "def f(x, y):\n    s = y\n    for i in range(3):\n        if i == 1:\n            s = torch.sigmoid(x)\n"
+        "            y = x * s\n            break\n    return y, s\n",
+        "is used again",
+    ),
+    "read in the turn behind a continue": (
+        SILU,
+        "def f(x, y):\n    s = y\n    for i in range(3):\n        z = y + s\n        s = torch.sigmoid(x)\n"
+        "        w = x * s\n        if i == 1:\n            continue\n        s = y\n    return z + w\n",
+        "is used again",
+    ),
+    "a part without gradients": (
+        SHARED,
+        "def f(x):\n    with torch.no_grad():\n        p = torch.softmax(x, 1)\n    return torch.log(p), p.argmax(1)\n",
+        "different `with`",
+    ),
+    "gradients asked for in between": (
+        SILU,
+        "def f(x):\n    x = x.detach()\n    s = torch.sigmoid(x)\n    x.requires_grad = True\n    return x * s\n",
+        "its input may be changed",
+    ),
+    "a property": (
+        SILU,
+        "class M:\n    @property\n    def h(self):\n        return torch.randn(3)\n\n"
+        "    def f(self):\n        return self.h * torch.sigmoid(self.h)\n",
+        None,
+    ),
+    "attributes that are computed": (
+        SILU,
+        "class M:\n    def __getattr__(self, name):\n        return torch.randn(3)\n\n"
+        "    def f(self):\n        return self.h * torch.sigmoid(self.h)\n",
+        None,
+    ),
+    "a global name bound anew": (
+        SILU,
+        "G = torch.ones(3)\n\n\ndef up():\n    global G\n    G = G + 1\n\n\n"
+        "def f():\n    s = torch.sigmoid(G)\n    up()\n    return G * s\n",
+        None,
+    ),
+    "in a text": (SILU, 'def f(x):\n    return f"{x * torch.sigmoid(x)}"\n', "stands in a text"),
+    "a comment in its operand": (
+        TURNED,
+        "def f(x, y):\n    return 1 - torch.sigmoid(\n        x  # one\n        + y\n    )\n",
+        "a comment",
+    ),
+    "the result written to, which is kept now": (
+        SOFTMAX,
+        "def f(x):\n    p = torch.exp(x) / torch.exp(x).sum(-1, keepdim=True)\n    p += 1e-8\n    return p\n",
+        "is written to in place behind it",
+    ),
+    "an element of the result": (
+        TURNED,
+        "def f(x):\n    p = 1 - torch.sigmoid(x)\n    p[:, 0] = 0\n    return p\n",
+        "is written to in place behind it",
+    ),
+    "the input written to, which is kept now": (
+        SOFTPLUS,
+        "def f(x):\n    y = torch.log(1 + torch.exp(x))\n    x += 1\n    return y, x\n",
+        "is written to in place behind it",
+    ),
+    "truth values": (TURNED, "def f(x):\n    b = x > 0\n    return 1 - torch.sigmoid(b)\n", "integers"),
+}
+
+
+@pytest.mark.parametrize(("index", "text", "reason"), ELSEWHERE.values(), ids=ELSEWHERE.keys())
+def test_what_stands_around_speaks_against_it(index: Index, text: str, reason: str | None) -> None:
+    matches, texts = found(index, HEAD + text)
+    assert texts == []
+    assert reason is None or any(one.refused is not None and reason in one.refused.reason for one in matches)
+
+
+STILL_FOUND = {
+    "the input kept before, too": (SILU, "def f(x):\n    y = x * torch.sigmoid(x)\n    x += 1\n    return y\n"),
+    "another name written to": (
+        SOFTPLUS,
+        "def f(x, n):\n    y = torch.log(1 + torch.exp(x))\n    n += 1\n    return y\n",
+    ),
+    "a count in the loop": (
+        SOFTPLUS,
+        "def f(xs):\n    n = 0\n    for x in xs:\n        y = torch.log(1 + torch.exp(x))\n        n += 1\n"
+        "    return y, n\n",
+    ),
+    "a comment in brackets of its operand": (
+        TURNED,
+        "def f(x, y):\n    return 1 - torch.sigmoid(\n        torch.add(  # one\n            x, y\n        )\n    )\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("index", "text"), STILL_FOUND.values(), ids=STILL_FOUND.keys())
+def test_what_stands_around_does_not_matter(index: Index, text: str) -> None:
+    _, texts = found(index, HEAD + text)
+    assert len(texts) == 1
+
+
+MOVED = {
+    "an effect past another": (
+        LOG_SOFTMAX,
+        "def g(x):\n    print('g')\n    return x\n\n\n"
+        "def f(x):\n    p = torch.softmax(g(x), 1)\n    print('between')\n    return torch.log(p)\n",
+        "is not at hand",
+    ),
+    "a write past a read": (
+        LOG_SOFTMAX,
+        "def f(x):\n    p = torch.softmax(x.add_(1), 1)\n    w = x * 2\n    return torch.log(p), w\n",
+        "is not at hand",
+    ),
+    "a layer past its parameters": (
+        LOG_SOFTMAX,
+        "class M(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.a = nn.Linear(3, 3)\n"
+        "        self.b = nn.Linear(3, 3)\n\n    def forward(self, x):\n        p = torch.softmax(self.a(x), 1)\n"
+        "        self.a.weight = self.b.weight\n        return torch.log(p)\n",
+        "is not at hand",
+    ),
+    "the gradient of a part": (
+        SHARED,
+        "def f(x):\n    p = torch.softmax(x, 1)\n    y = torch.log(p)\n    return torch.autograd.grad(y.sum(), p)\n",
+        "its gradient may be asked for",
+    ),
+}
+
+
+@pytest.mark.parametrize(("index", "text", "reason"), MOVED.values(), ids=MOVED.keys())
+def test_operands_that_cannot_be_moved(index: Index, text: str, reason: str) -> None:
+    matches, texts = found(index, HEAD + text)
+    assert texts == []
+    assert any(one.refused is not None and reason in one.refused.reason for one in matches)
+
+
+DRAWN = (
+    "F.dropout(x)", "torch.rand(3)", "F.fractional_max_pool2d(x, 2, 2)", "torch.binomial(x, x)",
+    "F.scaled_dot_product_attention(x, x, x, dropout_p=0.5)",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("drawn", DRAWN)
+def test_two_draws_are_never_the_same(drawn: str) -> None:
+    matches, _ = found(SILU, f"{HEAD}def f(x):\n    return {drawn} * torch.sigmoid({drawn})\n")
+    assert matches == []
+
+
+OF_INTEGERS = (
+    *("x.to(torch.int64)", "x.argsort(-1)", "x.topk(2)[1]", "x.max(1).indices", "(x > 0).sum(1)", "x + 1j * x"),
+    *("torch.tensor([1, 2])", "torch.full((6,), 3)", "torch.LongTensor([1])", "x.to(torch.complex64)", "x > 0"),
+    *("torch.cumsum(torch.ones(6, dtype=torch.long), 0)", "torch.as_tensor([[1], [2]])", "x.isnan()"),
+)
+
+
+@pytest.mark.parametrize("made_so", OF_INTEGERS)
+def test_integers_and_complex_numbers(made_so: str) -> None:
+    matches, texts = found(SILU, f"{HEAD}def f(x):\n    s = {made_so}\n    return s * torch.sigmoid(s)\n")
+    assert texts == []
+    assert any(one.refused is not None and "of integers" in one.refused.reason for one in matches)
+
+
+@pytest.mark.parametrize(
+    "made_so", ["x.long().float()", "x.to(torch.float64)", "torch.tensor([1.0, 2])", "x * 2", "x.max(1)[0]"]
+)
+def test_floating_numbers(made_so: str) -> None:
+    _, texts = found(SILU, f"{HEAD}def f(x):\n    s = {made_so}\n    return s * torch.sigmoid(s)\n")
+    assert len(texts) == 1

@@ -124,7 +124,11 @@ NEGATIVES = [
     miss("labels", "return labels * a + (1 - labels) * b", "another dtype", "a, b, labels"),
     miss("integers", "i = torch.arange(4)\nreturn (1 - w) * i + w * a", "integers"),
     miss("images", "return (1 - w) * a + w * b.to(torch.uint8)", "of integers"),
-    miss("a state dict", "for k, v in w.state_dict().items():\n    v.copy_(0.9 * v + 0.1 * a)", "of integers"),
+    miss(
+        "a state dict",
+        "for k, v in w.state_dict().items():\n    b = 0.9 * v + 0.1 * torch.tanh(a)\nreturn b",
+        "of integers",
+    ),
     miss("autocast", "with torch.autocast('cpu'):\n    return a + 0.3 * (b - a)", "autocast"),
     miss("written in between", "d = b - a\na.zero_()\nreturn a + 0.3 * d", "changed in between"),
     miss("a term used again", "d = b - a\nreturn a + 0.3 * d, d", "used again"),

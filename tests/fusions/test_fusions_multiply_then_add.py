@@ -113,6 +113,12 @@ NEGATIVES = [
     miss("sizes", "n, h, w = x.shape\nreturn x.reshape(n + 2 * h * w)", "no tensor"),
     miss("item", "return x + 0.5 * a * b.item()", "no tensor"),
     miss("a number added", "return 1 + 0.5 * a * b"),
+    miss(
+        "a share of the steps",
+        "for i in range(4):\n    part = i / self.steps\n    x = torch.tanh(x) + 0.5 * a * part\nreturn x",
+        "is a tensor",
+        "self, x, a",
+    ),
     miss("a list", "return [x + 2 * a[0] * b[0] for x in range(3)]"),
     miss("an attribute", "return torch.exp(x) + 0.5 * a * self.scale", "is a tensor", "self, x, a"),
     miss("integers", "i = torch.arange(4)\nreturn i + 2 * i * i[:1]", "integers"),

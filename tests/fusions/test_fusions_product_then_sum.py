@@ -91,7 +91,7 @@ NEGATIVES = [
     miss("a quotient", "return (a / b).sum(-1)"),
     miss("a mean", "return (a * b).mean(-1)"),
     miss("a mask", "return (a * mask).sum(-1)", "dtype", "a, mask"),
-    miss("a comparison", "return (a * (b > 0)).sum(-1)", "dtype"),
+    miss("a comparison", "return (a * (b > 0)).sum(-1)"),
     miss("labels", "return (a * target).sum(-1)", "dtype", "a, target"),
     miss("one-hot", "h = F.one_hot(b, 3)\nreturn (a * h).sum(-1)", "integers"),
     miss("broadcast", "return (a * b[..., None]).sum(-1)", "broadcast"),

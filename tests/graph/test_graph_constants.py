@@ -91,7 +91,7 @@ def number(expression: str) -> float | None:
     scope = next(one for s in module.statements for one in module.scopes(s) if one.name == "M.forward")
     graph = module.graph(scope)
     (product,) = graph.of_kind("mul") if "*" not in expression.replace("**", "") else [list(graph.of_kind("mul"))[-1]]
-    return number_of(module, scope.owner, product.inputs[1])
+    return number_of(module, scope.owner, product.inputs[1], graph)
 
 
 @pytest.mark.parametrize(("expression", "expected"), NUMBERS.items())
@@ -104,3 +104,50 @@ def test_numbers(expression: str, expected: float) -> None:
 @pytest.mark.parametrize("expression", NONE)
 def test_no_numbers(expression: str) -> None:
     assert number(expression) is None
+
+
+A = "class A:\n    c = 0.5\n"
+OTHERWISE_BOUND = {
+    "a branch of the module": ("C = 0.5\nif math.pi > 3:\n    C = 0.3\n", "C"),
+    "a loop of the module": ("C = 0.5\nfor C in (1, 2):\n    pass\n", "C"),
+    "a tuple": ("C = 0.5\nC, D = 1, 2\n", "C"),
+    "changed in place": ("C = 0.5\nC *= 2\n", "C"),
+    "a walrus": ("C = 0.5\n[C := 3 for _ in range(2)]\n", "C"),
+    "an import": ("C = 0.5\nfrom math import pi as C\n", "C"),
+    "a deletion": ("C = 0.5\ndel C\n", "C"),
+    "several global names": ("C = 0.5\n\n\ndef go():\n    global D, C\n    C = 2\n", "C"),
+    "globals": ("C = 0.5\nglobals()['C'] = 3\n", "C"),
+    "a branch of the class": ("{a}    if True:\n        c = 0.3\n{forward}", "self.c"),
+    "a dataclass": ("@dataclass\nclass A:\n    c: float = 0.5\n{forward}", "self.c"),
+    "a named tuple": ("class A(typing.NamedTuple):\n    c: float = 0.5\n{forward}", "self.c"),
+    "a property below": ("{a}{forward}\n\nclass B(A):\n    @property\n    def c(self):\n        return 2\n", "self.c"),
+    "another object": ("{a}{forward}", "x.c"),
+    "a loop over it": ("class A:\n    def __init__(self):\n        self.c = 0.5\n        for self.c in (1, 2):\n            pass\n{forward}", "self.c"),
+    "a nested tuple": ("{a}\n    def set(self):\n        (a, (self.c, b)) = 1, (2, 3)\n{forward}", "self.c"),
+    "setattr by name": ("{a}{forward}\n\nsetattr(A(), 'c', 2)\n", "self.c"),
+    "setattr of anything": ("{a}\n    def set(self, k, v):\n        setattr(self, k, v)\n{forward}", "self.c"),
+    "by its dictionary": ("{a}\n    def set(self, kw):\n        self.__dict__.update(kw)\n{forward}", "self.c"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expression"), OTHERWISE_BOUND.values(), ids=OTHERWISE_BOUND.keys())
+def test_what_is_bound_otherwise_is_no_number(text: str, expression: str) -> None:
+    forward = f"\n    def forward(self, x):\n        return x * {expression}\n"
+    function = "" if "{forward}" in text else f"\n\ndef forward(self, x):\n    return x * {expression}\n"
+    whole = (
+        "import math\nimport typing\nimport torch\n\n" + text.replace("{a}", A).replace("{forward}", forward) + function
+    )
+    module = Analysis(whole, codes=frozenset())._module  # pyright: ignore[reportPrivateUsage]
+    scope = next(one for s in module.statements for one in module.scopes(s) if one.name.endswith("forward"))
+    graph = module.graph(scope)
+    (product,) = graph.of_kind("mul")
+    assert number_of(module, scope.owner, product.inputs[1], graph) is None
+
+
+def test_a_name_of_the_function_around_is_not_the_modules() -> None:
+    text = "import torch\n\nC = 0.5\n\n\ndef make(C):\n    def inner(x):\n        return x * C\n    return inner\n"
+    module = Analysis(text, codes=frozenset())._module  # pyright: ignore[reportPrivateUsage]
+    scope = next(one for s in module.statements for one in module.scopes(s) if one.name.endswith("inner"))
+    graph = module.graph(scope)
+    (product,) = graph.of_kind("mul")
+    assert number_of(module, scope.owner, product.inputs[1], graph) is None

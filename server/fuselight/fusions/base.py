@@ -38,6 +38,8 @@ class Match:
     """Why the site is reported without an edit: usually it is a mistake of which only its author knows the cure."""
     parts: frozenset[ast.AST] = frozenset()
     """Every call and operator that the match takes in, where `place` and `others` do not name them all."""
+    instead_of: str | None = None
+    """The code of a fusion that does as much by a smaller edit: this one is offered only where that one is not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ which names the operands are at hand.
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,7 +18,7 @@ from typing import ClassVar
 
 from fuselight.fusions import provenance
 from fuselight.fusions.base import Fusion, Match, Refusal
-from fuselight.fusions.matching import Bound, Found, Matcher, Operand
+from fuselight.fusions.matching import Bound, Found, Matcher, Operand, element_of
 from fuselight.fusions.model import Safety
 from fuselight.fusions.needs import Assumption, Need, number, shown_to_be_torch
 from fuselight.fusions.pattern import (
@@ -37,7 +39,7 @@ from fuselight.fusions.plan import Action, AssignedTemplate, Place, ReplaceExpre
 from fuselight.fusions.references import reference
 from fuselight.fusions.writes import written_behind
 from fuselight.graph.classes import assigned_names
-from fuselight.graph.kinds import is_random, read_as, words_of_kind
+from fuselight.graph.kinds import METADATA_ATTRIBUTES, is_random, read_as, words_of_kind
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.values import Consumption, Graph, Value
 from fuselight.source.names import bound_names
@@ -541,6 +543,8 @@ class _Planned:
             if value.node is None and value.kind != "unpack":
                 return Refusal("a part of it is changed in place", site.place)
             kept = value not in self.gone
+            if kept and not _OF_GRADIENTS.isdisjoint(site.scope.words):
+                return Refusal("its gradient may be asked for", self._place(value))
             if kept and not site.rewrite.shared:
                 return Refusal(f"`{self._source(value)}` is used again", self._place(value))
             if not kept and value.block is not root.block:
@@ -674,7 +678,6 @@ class _Planned:
     def _at_hand(self, operands: dict[str, str | None]) -> Refusal | None:
         """Find the source of every operand as it can stand at the root."""
         uses = _uses_of_variables(self.site.rewrite.replacement)
-        bare = _beside_operators(self.site.rewrite.replacement)
         for name in uses:
             bound = self.found.bound.get(name)
             if isinstance(bound, Operand):
@@ -682,7 +685,7 @@ class _Planned:
                 if source is None or (uses[name] > 1 and not _is_plain(source)):
                     what = "is no variable" if source is not None else "is not at hand where the result is used"
                     return Refusal(f"`{self.site.text(name)}` {what}", self.site.place)
-                if name in bare and "#" in source:
+                if _is_commented(source):
                     return Refusal("a comment stands in its operand", self.site.place)
                 operands[name] = source
             else:
@@ -751,6 +754,8 @@ class _Planned:
         attributes = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
         if names & _bound_in(between, self) or attributes & self.site.matcher.stored_attributes:
             return False
+        if between and self._has_effects(node, value, between):
+            return False
         if any(value.order < write.order < root.order for write in graph.writes):
             return False
         return not any(
@@ -760,10 +765,23 @@ class _Planned:
             for one in graph.values
         )
 
+    def _has_effects(self, node: ast.expr, value: Value, between: list[ast.stmt]) -> bool:
+        """Whether what an operand calls does, or reads, something that the statements in between read, or change."""
+        calls = {one for one in ast.walk(node) if isinstance(one, ast.Call)}
+        if not calls:
+            return False
+        if _stores_attributes(between):  # `self.layer.weight = ...`
+            return True
+        writes = [one for one in self.site.graph.writes if one.node in calls]
+        if any(one.sure for one in writes):
+            return True
+        return bool(writes) and any(
+            value.order < one.order < self.root.order and one not in self.gone and _reads_state(one)
+            for one in self.site.graph.values
+        )
 
-_KEEPS_RESULT = frozenset(
-    "relu softmax log_softmax sigmoid tanh logsumexp hypot exp expm1 sqrt rsqrt cdist".split()
-)
+
+_KEEPS_RESULT = frozenset("relu softmax log_softmax sigmoid tanh logsumexp hypot exp expm1 sqrt rsqrt cdist".split())
 """Kinds whose backward pass reads their result. Source: tools/autograd/derivatives.yaml, torch 2.13."""
 
 _KEEPS_NO_OPERAND = frozenset("relu softmax log_softmax sigmoid tanh exp expm1 sqrt rsqrt cross_entropy".split())
@@ -775,6 +793,25 @@ _KEEPS_OPERAND = frozenset(
     " cosine_similarity smooth_l1_loss huber_loss mse_loss kl_div mm bmm addmm sin cos leaky_relu hardswish".split()
 )
 """Kinds whose backward pass reads their operands; a product with a number reads none."""
+
+
+_OF_GRADIENTS = frozenset({"autograd", "grad", "retain_grad", "register_hook"})
+"""Words of a function that may ask for the gradient of a part."""
+
+
+def _reads_state(value: Value) -> bool:
+    """Whether a value may be another one behind a call of which nothing is known, or have an effect itself."""
+    if value.kind == "attribute" and isinstance(value.node, ast.Attribute):
+        return value.node.attr not in METADATA_ATTRIBUTES
+    return value.kind in ("builtin", "getitem") or (value.kind == "global" and value.path is None)
+
+
+def _stores_attributes(statements: list[ast.stmt]) -> bool:
+    return any(
+        isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load)
+        for statement in statements
+        for node in ast.walk(statement)
+    )
 
 
 def _target(root: Value) -> ast.AST:
@@ -837,13 +874,16 @@ def _uses_of_variables(template: str) -> Mapping[str, int]:
     return found
 
 
-@cache
-def _beside_operators(template: str) -> frozenset[str]:
-    """The metavariables that are no whole argument of a call: a comment in their source has no place there."""
-    nodes = list(ast.walk(ast.parse(template, mode="eval")))
-    given = [(*one.args, *(keyword.value for keyword in one.keywords)) for one in nodes if isinstance(one, ast.Call)]
-    whole = {argument for arguments in given for argument in arguments}
-    return frozenset(one.id for one in nodes if isinstance(one, ast.Name) and one not in whole)
+def _is_commented(source: str) -> bool:
+    """Whether a comment stands in an operand outside of its brackets, where the replacement has no place for it."""
+    if "#" not in source:
+        return False
+    depth = 0
+    for token in tokenize.generate_tokens(io.StringIO(f"({source}\n)").readline):
+        depth += (token.string in ("(", "[", "{")) - (token.string in (")", "]", "}"))
+        if token.type == tokenize.COMMENT and depth == 1:
+            return True
+    return False
 
 
 @cache
@@ -898,7 +938,8 @@ def _layers_kept(site: Site, values: tuple[Value, ...]) -> Refusal | None:
 
 _NOT_FLOATING = frozenset(
     "torch.arange torch.randint argmax argmin torch.bincount torch.nonzero torch.view_as_complex torch.complex"
-    " torch.polar torch.searchsorted torch.bucketize torch.randperm one_hot".split()
+    " torch.polar torch.searchsorted torch.bucketize torch.randperm one_hot compare gt ge eq lt le ne"
+    " torch.isnan".split()
 )
 
 
@@ -907,32 +948,73 @@ def _not_floating(value: Value, place: Place) -> Refusal | None:
     return Refusal("its input is of integers or complex numbers", place) if _is_integral(value) else None
 
 
-_OF_PARTS = frozenset("add sub mul neg cat stack maximum minimum container".split())
+_OF_PARTS = frozenset("add sub mul neg cat stack maximum minimum container operator".split())
 """Kinds whose result is of integers where all their tensors are."""
+
+_WHOLE = frozenset(
+    "long int bool short argmax argmin argsort gt ge eq lt le ne isnan isinf isfinite logical_not torch.argsort"
+    " torch.LongTensor torch.IntTensor torch.BoolTensor torch.ShortTensor torch.ByteTensor".split()
+)
+"""Last words of the kinds whose result is of integers or truth values."""
 
 _MOVED = frozenset("reshape swapaxes permute unsqueeze squeeze flatten broadcast_to getitem unpack chunk split".split())
 
 
 def _is_integral(value: Value, depth: int = 10) -> bool:
     """Whether the source shows a tensor to be of integers, truth values or complex numbers."""
-    dtype = value.keywords.get("dtype")
-    named = dtype.path if dtype is not None else None
+    named = _dtype_asked_for(value)
     last = value.kind.rpartition(" ")[2]
-    integral = named is not None and named.rpartition(".")[2].startswith(("int", "uint", "complex", "long", "bool"))
-    floating = named is not None and not integral
-    if integral or last in ("long", "int", "bool", "short", "argmax") or value.kind.startswith("torch.fft."):
+    integral = named is not None and named.startswith(("int", "uint", "complex", "cfloat", "cdouble", "long", "bool"))
+    if integral or last in _WHOLE or value.kind.startswith("torch.fft.") or isinstance(value.constant, complex):
         return True
+    if named is not None:
+        return False
     if value.kind == "torch.arange":
-        return not floating and not any(type(one.constant) is float for one in value.inputs)
+        return not any(type(one.constant) is float for one in value.inputs)
     if value.kind in _NOT_FLOATING:
-        return not floating
+        return True
+    element = element_of(value)
+    if element is not None and element[1] == 1:
+        whole = element[0].value.kind.rpartition(" ")[2].rpartition(".")[2]
+        if whole in ("max", "min", "topk", "sort"):
+            return True
     if depth == 0 or not value.inputs:
         return False
+    if value.kind in ("torch.tensor", "torch.as_tensor"):
+        return _holds_integers(value.inputs[0])
+    if value.kind == "torch.full":
+        return len(value.inputs) > 1 and _holds_integers(value.inputs[1])
+    if value.kind in ("add", "sub", "mul", "div") and any(_is_complex(one) for one in value.inputs):
+        return True
     if value.kind in _OF_PARTS:
         parts = [one for one in value.inputs if type(one.constant) is not int]
         return bool(parts) and all(_is_integral(one, depth - 1) for one in parts)
     moved = value.kind in _MOVED or (value.kind.startswith("method ") and last not in _FLOATED)
+    moved = moved or value.kind in ("sum", "cumsum", "prod", "torch.cumsum", "torch.prod")
     return moved and _is_integral(value.inputs[0], depth - 1)
+
+
+def _dtype_asked_for(value: Value) -> str | None:
+    """The last word of the dtype that a call names: "int64" of `x.to(torch.int64)`."""
+    given = [value.keywords["dtype"]] if "dtype" in value.keywords else []
+    if value.kind in ("method to", "method type"):
+        given += value.inputs[1:]
+    names = [one.path.rpartition(".")[2] for one in given if one.path is not None and one.path.startswith("torch.")]
+    return names[0] if names else None
+
+
+def _holds_integers(value: Value) -> bool:
+    """Whether a display holds nothing but whole numbers, or truth values."""
+    if value.kind == "container":
+        return bool(value.inputs) and all(_holds_integers(one) for one in value.inputs)
+    return isinstance(value.constant, int)
+
+
+def _is_complex(value: Value) -> bool:
+    """Whether an operand of plain arithmetic is a complex number: `1j * y`."""
+    if isinstance(value.constant, complex):
+        return True
+    return value.kind in ("add", "sub", "mul", "div", "neg") and any(_is_complex(one) for one in value.inputs)
 
 
 _FLOATED = frozenset("float double half bfloat16 to type type_as mean item tolist div real imag".split())

@@ -89,8 +89,8 @@ def _sizes(module: Module, node: ast.expr, local: set[str] | frozenset[str]) -> 
         return None
     if path in _PASSES_ON or path.startswith("torch.nn.init."):
         return _sizes(module, node.args[0], local)
-    if path not in _FILLED:
-        return None
+    if path not in _FILLED or any(one.arg in ("dtype", None) for one in node.keywords):
+        return None  # of another dtype it may be a counter or an index
     given = node.args[:1] if path == "torch.full" else node.args
     if len(given) == 1:
         # A lone name may be a tuple of sizes.

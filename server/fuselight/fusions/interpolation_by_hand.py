@@ -62,8 +62,10 @@ def _tensors(site: Site) -> needs.Verdict:
             value = site.value(name)
             if value is not None and not needs.is_floating(site, value):
                 return Refusal(f"`{site.text(name)}` may be of integers, as images and counters are", site.place)
-    other = next((name for name in ("a", "b", "w") if _OTHER_DTYPE.search(site.text(name))), None)
-    if other is not None:
+    for other in ("a", "b", "w"):
+        value = site.value(other)
+        if not _OTHER_DTYPE.search(site.text(other)) or (value is not None and needs.is_floating(site, value)):
+            continue
         return Refusal(f"`{site.text(other)}` may have another dtype", site.place)
     verdict = needs.operands("a", "b")(site)
     return verdict if isinstance(verdict, Refusal) else None

@@ -203,9 +203,9 @@ def operands(*names: str, otherwise: str = "all are tensors", among_tensors: boo
                 return Refusal(f"`{site.text(name)}` is no tensor", site.place)
             if is_operand(site, value):
                 shown += 1
-            elif value.kind in ("attribute", "global"):
-                return Refusal(f"nothing shows that `{site.text(name)}` is a tensor", site.place)
             elif not _is_plain(value):
+                if not _is_returned(value):
+                    return Refusal(f"nothing shows that `{site.text(name)}` is a tensor", site.place)
                 assumed += 1
         if assumed and not shown:
             return Refusal("nothing shows that it computes with tensors", site.place)
@@ -234,6 +234,13 @@ def _is_plain(value: Value) -> bool:
     return value.kind == "parameter"
 
 
+def _is_returned(value: Value) -> bool:
+    """Whether a value is what a call of something unknown returns, or an element of that: a tensor, most likely."""
+    while value.kind in ("getitem", "unpack") and value.inputs:
+        value = value.inputs[0]
+    return value.kind in ("call", "instance", "opaque", "parameter", "joined")
+
+
 def _is_of_arrays(node: ast.expr | None) -> bool:
     """Whether a subscript is one that lists and tuples do not take: `x[:, None]`, `x[None]`."""
     if not isinstance(node, ast.Subscript):
@@ -243,12 +250,11 @@ def _is_of_arrays(node: ast.expr | None) -> bool:
 
 
 _FLOATING = frozenset(
-    "sigmoid tanh softmax log_softmax exp log log1p expm1 sqrt rsqrt div linear conv1d conv2d conv3d layer_norm"
-    " rms_norm normalize dropout mean std var sin cos tan erf gelu silu softplus reciprocal logsumexp norm vector_norm softsign"
-    " method float method double method half method bfloat16 torch.rand torch.randn torch.randn_like torch.rand_like"
-    " torch.linspace method atan2 torch.atan2 embedding interpolate batch_norm group_norm".replace(
-        "method ", "method_"
-    ).split()
+    "sigmoid tanh softmax log_softmax exp log log1p expm1 sqrt rsqrt div linear conv1d conv2d conv3d "
+    "layer_norm rms_norm normalize dropout mean std var sin cos tan erf gelu silu softplus reciprocal "
+    "logsumexp norm vector_norm softsign method_float method_double method_half method_bfloat16 torch.rand "
+    "torch.randn torch.randn_like torch.rand_like torch.linspace method_atan2 torch.atan2 embedding "
+    "interpolate batch_norm group_norm".split()
 )
 _KEEPS_DTYPE = frozenset(
     "add sub mul neg maximum minimum clamp abs relu reshape swapaxes permute unsqueeze squeeze flatten cat stack sum"

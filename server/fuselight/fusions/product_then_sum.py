@@ -154,7 +154,7 @@ class M(nn.Module):
         NearMiss("import torch\n\ndef f(a):\n    return (a * a).sum(-1)\n", ""),
         NearMiss("import torch\n\ndef f(a, b, c):\n    return (a * b * c).sum(-1)\n", ""),
         NearMiss("import torch\n\ndef f(x, mask):\n    return (x * mask).sum(-1)\n", "dtype"),
-        NearMiss("import torch\n\ndef f(x, y):\n    return (x * (y > 0)).sum(-1)\n", "dtype"),
+        NearMiss("import torch\n\ndef f(x, y):\n    return (x * (y > 0)).sum(-1)\n", ""),
         NearMiss("import torch\n\ndef f(x, w):\n    return (x * w[..., None]).sum(1)\n", "broadcast"),
         NearMiss("import torch\n\ndef f(x):\n    return (x * 2).sum(-1)\n", ""),
         NearMiss("import torch\n\ndef f(a, b):\n    return (a * b).mean(-1)\n", ""),

@@ -157,7 +157,9 @@ def _module_constant(module: Module, name: str) -> float | None:
     for statement in module.statements:
         if name in statement.text:
             found += statement.derive(f"bindings of {name}", lambda one: _bindings(one.body, name))
-            if any(isinstance(one, ast.Global) and name in one.names for top in statement.body for one in ast.walk(top)):
+            if any(
+                isinstance(one, ast.Global) and name in one.names for top in statement.body for one in ast.walk(top)
+            ):
                 return None
     if len(found) != 1 or found[0] is None:
         return None

@@ -171,7 +171,8 @@ def read_as(kind: str) -> tuple[str, ...]:
 
 _RANDOM = frozenset(
     "rand randn randint randperm normal bernoulli multinomial poisson rand_like randn_like randint_like gumbel_softmax"
-    " uniform rrelu".split()
+    " uniform rrelu binomial _standard_gamma svd_lowrank pca_lowrank fractional_max_pool2d fractional_max_pool3d"
+    " scaled_dot_product_attention multi_head_attention_forward".split()
 )
 
 
