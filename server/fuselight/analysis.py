@@ -153,7 +153,7 @@ class Analysis:
         """Whether a match stands in for a fusion that is not selected, and is not the one that is asked for."""
         if self.codes is None or match.instead_of is None or match.instead_of in self.codes:
             return False
-        return self.codes != {match.fusion.code}
+        return self.codes != frozenset({match.fusion.code})
 
     @cached_property
     def _all(self) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
@@ -273,9 +273,7 @@ def _without_covered(matches: list[Match]) -> list[Match]:
         one, other = matches[larger], matches[smaller]
         return other.refused is not None or one.safety in (Safety.EXACT, other.safety)
 
-    return [
-        match for at, match in enumerate(matches) if at not in gone and not any(covers(one, at) for one in offered)
-    ]
+    return [match for at, match in enumerate(matches) if at not in gone and not any(covers(one, at) for one in offered)]
 
 
 def _matches_of(one: Fusion, module: Module, scope: Scope) -> list[Match]:

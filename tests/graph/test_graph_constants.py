@@ -122,7 +122,7 @@ OTHERWISE_BOUND = {
     "a named tuple": ("class A(typing.NamedTuple):\n    c: float = 0.5\n{forward}", "self.c"),
     "a property below": ("{a}{forward}\n\nclass B(A):\n    @property\n    def c(self):\n        return 2\n", "self.c"),
     "another object": ("{a}{forward}", "x.c"),
-    "a loop over it": ("class A:\n    def __init__(self):\n        self.c = 0.5\n        for self.c in (1, 2):\n            pass\n{forward}", "self.c"),
+    "a loop over it": ("{a}\n    def set(self):\n        for self.c in (1, 2):\n            pass\n{forward}", "self.c"),
     "a nested tuple": ("{a}\n    def set(self):\n        (a, (self.c, b)) = 1, (2, 3)\n{forward}", "self.c"),
     "setattr by name": ("{a}{forward}\n\nsetattr(A(), 'c', 2)\n", "self.c"),
     "setattr of anything": ("{a}\n    def set(self, k, v):\n        setattr(self, k, v)\n{forward}", "self.c"),

@@ -72,11 +72,11 @@ _WORDS = frozenset(
 def _rewrites() -> Mapping[Rewrite, str]:
     """Everything that one call of a function with a layer replaces, each with its fusion's code."""
     found: dict[Rewrite, str] = {}
-    for fusion in _SPELLED:
-        for rewrite in fusion.rewrites:
+    for spelled in _SPELLED:
+        for rewrite in spelled.rewrites:
             called = called_kind(rewrite.replacement)
             if called is not None and layer_of_kind(called[0]) is not None:
-                found[rewrite] = fusion.code
+                found[rewrite] = spelled.code
     return found
 
 

@@ -509,11 +509,17 @@ class _Planned:
         numbers = {*rewrite.scalars, *rewrite.integers}
         tensors = [one for name, one in self.found.bound.items() if isinstance(one, Operand) and name not in numbers]
         for one in tensors:
-            if one in bound and not self._is_kept_already(one.value):
+            summand = kind in _KEEPS_NO_SUMMAND and self._is_summand(one.value)
+            if one in bound and not summand and not self._is_kept_already(one.value):
                 refusal = written_behind(site.module, site.scope, site.graph, one.value, root)
                 if refusal is not None:
                     return refusal
         return None
+
+    def _is_summand(self, value: Value) -> bool:
+        """Whether the site does nothing with `value` but add it."""
+        users = [one for one in (self.root, *self.found.inner) if value in one.inputs]
+        return all(one.kind.removeprefix("in-place ") in ("add", "sub") for one in users)
 
     def _is_kept_already(self, value: Value) -> bool:
         """Whether a part of the site keeps `value` for its own backward pass."""
@@ -786,6 +792,9 @@ _KEEPS_RESULT = frozenset("relu softmax log_softmax sigmoid tanh logsumexp hypot
 
 _KEEPS_NO_OPERAND = frozenset("relu softmax log_softmax sigmoid tanh exp expm1 sqrt rsqrt cross_entropy".split())
 """Kinds whose backward pass reads no floating operand."""
+
+_KEEPS_NO_SUMMAND = frozenset({"addmm", "baddbmm", "addcmul", "addcdiv", "linear"})
+"""Kinds whose backward pass reads no operand that is only added."""
 
 _KEEPS_OPERAND = frozenset(
     "mul div pow square abs log log1p log2 log10 erf softplus gelu silu mish relu6 hardtanh clamp maximum minimum var"

@@ -321,7 +321,8 @@ def without_autocast(note: str) -> Need:
 
 
 _FLOAT32_UNDER_AUTOCAST = frozenset(
-    "exp expm1 log log1p log2 log10 pow square reciprocal rsqrt softplus softmax log_softmax sum prod cumsum norm".split()
+    "exp expm1 log log1p log2 log10 pow square reciprocal rsqrt softplus softmax log_softmax sum prod cumsum"
+    " norm".split()
 )
 """Functions that compute in float32 on a GPU under autocast.
 

@@ -90,7 +90,7 @@ def result_written(module: Module, scope: Scope, graph: Graph, value: Value, nam
 def written_behind(
     module: Module, scope: Scope, graph: Graph, value: Value, site: Value, name: str | None = None
 ) -> Refusal | None:
-    """Why the function itself may write to `value` in place behind `site`.
+    """Why the function itself writes to `value` in place behind `site`; to what the site makes, calls may do so, too.
 
     What comes from outside under another name is taken to be other memory.
     """
@@ -102,7 +102,7 @@ def written_behind(
             continue
         if write.node is site.node or write.node is site.statement or write.roots.isdisjoint(roots):
             continue
-        if not write.sure and not _may_write(module, scope, write):
+        if not write.sure and (value is not site or not _may_write(module, scope, write)):
             continue
         if isinstance(write.node, ast.AugAssign):
             plain = _plain_names(graph.function) if plain is None else plain
