@@ -21,7 +21,7 @@ from fuselight.analysis import Analysis
 from fuselight.fusions.base import FUSIONS
 from fuselight.fusions.expression import Expression, Index, Rewrite
 from fuselight.fusions.matching import Matcher
-from fuselight.fusions.pattern import parse_pattern
+from fuselight.fusions.pattern import POWERS, parse_pattern
 from fuselight.fusions.registry import all_fusions
 from fuselight.graph.module import Module
 from fuselight_emitter.dialects import get_dialect
@@ -45,7 +45,9 @@ def rewrites(count: int) -> tuple[type[Expression], ...]:
     choice = random.Random(1)
     functions = get_dialect("torch").functions
     kinds = sorted(
-        kind for kind, function in functions.items() if function.signature == "input" or not function.signature
+        kind
+        for kind, function in functions.items()
+        if function.signature in ("", "input") and kind not in POWERS and function.operator is None
     )
     texts = {rewrite.pattern for rewrite in known}
     while len(texts) < count:

@@ -70,8 +70,9 @@ def given(*names: str) -> Need:
     """These arguments stand at the site."""
 
     def verdict(site: Site) -> Verdict:
-        missing = next((name for name in names if not site.is_given(name)), None)
-        return Refusal(f"it has no `{missing}`", site.place) if missing is not None else None
+        if all(site.is_given(name) for name in names):
+            return None
+        return Refusal("an argument is left out that the one call needs, such as the dimension", site.place)
 
     return verdict
 

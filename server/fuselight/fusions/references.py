@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterable
 
 from fuselight.fusions.base import Refusal
+from fuselight.fusions.parents import around
 from fuselight.fusions.plan import Place
 from fuselight.graph.classes import resolve
+from fuselight.graph.mentions import words_of
 from fuselight.graph.module import Module, Scope
 
 _REFERENCE = frozenset("reference ref naive test tests expected golden eager slow python fwd bwd backward grad".split())
@@ -49,9 +51,11 @@ def reads_as_reference(scope: Scope) -> Refusal | None:
 def _beside_the_call(
     module: Module, scope: Scope, kinds: tuple[str, ...], root: ast.AST, operand: str | None
 ) -> Refusal | None:
-    around_root = _around(scope, root)
-    for around in around_root:
-        tested = around.test if isinstance(around, ast.If | ast.IfExp) else around
+    if not any(word.lower() in kinds for word in words_of(scope.statement)):
+        return None
+    around_root = [one for one in around(scope.statement, root) if isinstance(one, ast.If | ast.IfExp | ast.Try)]
+    for one in around_root:
+        tested = one.test if isinstance(one, ast.If | ast.IfExp) else one
         for node in ast.walk(tested):
             imported = isinstance(node, ast.alias) and node.name.rpartition(".")[2] in kinds
             named = isinstance(node, ast.Attribute | ast.Name | ast.Constant) and _names_kind(module, node, kinds)
@@ -67,16 +71,6 @@ def _beside_the_call(
                 if _names_kind(module, node.func, kinds) and ast.unparse(node.args[0]) == operand:
                     return Refusal("the call itself stands in another branch", Place(scope.statement, node))
     return None
-
-
-def _around(scope: Scope, root: ast.AST) -> list[ast.If | ast.IfExp | ast.Try]:
-    """The branches and `try` statements, of the whole top-level statement, in which `root` stands."""
-    found: list[ast.If | ast.IfExp | ast.Try] = []
-    for top in scope.statement.body:
-        for node in ast.walk(top):
-            if isinstance(node, ast.If | ast.IfExp | ast.Try) and any(inner is root for inner in ast.walk(node)):
-                found.append(node)
-    return found
 
 
 def _names_kind(module: Module, node: ast.expr, kinds: tuple[str, ...]) -> bool:
