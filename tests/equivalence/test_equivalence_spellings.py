@@ -60,7 +60,7 @@ RANKED = frozenset({"FUS607"})
 
 
 def _close(before: list[torch.Tensor], after: list[torch.Tensor]) -> bool:
-    return all(torch.allclose(one, other, rtol=2e-6, atol=1e-9) for one, other in zip(before, after, strict=True))
+    return all(torch.allclose(one, other, rtol=2e-6, atol=1e-7) for one, other in zip(before, after, strict=True))
 
 
 def _inputs(code: str, spelling: Spelling) -> Iterator[tuple[Maker, ...]]:
@@ -113,7 +113,7 @@ def check(code: str, rewrite: Rewrite, seed: int) -> tuple[bool, bool]:
         for one, other in zip(before, results, strict=True):
             assert one.dtype == other.dtype, f"{one.dtype} {other.dtype}\n{spelling.text}\n{after}"
             torch.testing.assert_close(
-                other, one, rtol=2e-6, atol=1e-9, msg=lambda text: f"{text}\n{spelling.text}\n{after}"
+                other, one, rtol=2e-6, atol=1e-7, msg=lambda text: f"{text}\n{spelling.text}\n{after}"
             )
         return True, True
     return True, False
@@ -138,7 +138,9 @@ def test_spellings_compute_the_same(code: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("code", EXPRESSIONS)
 def test_many_spellings_compute_the_same(code: str) -> None:
-    check_many(code, range(1000, 1000 + SOAK))
+    # As much for a fusion of eighty rewrites as for one of eight.
+    count = SOAK * 8 // max(8, len(EXPRESSIONS[code].rewrites))
+    check_many(code, range(1000, 1000 + max(count, 4)))
 
 
 @pytest.mark.parametrize("code", ["FUS401", "FUS402", "FUS403"])
