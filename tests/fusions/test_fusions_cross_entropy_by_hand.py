@@ -200,7 +200,7 @@ MISSES = [
     ("return -(t * F.log_softmax(x)).sum(1).mean()", "not shown"),
     ("return -(t * F.log_softmax(x, -1)).sum(-1)", "second dimension"),
     ("return -(x.softmax(1) * F.log_softmax(x, 1)).sum(1).mean()", "entropy"),
-    ("return -(F.one_hot(y) * F.log_softmax(x, 1)).sum(1).mean()", "has no"),
+    ("return -(F.one_hot(y) * F.log_softmax(x, 1)).sum(1).mean()", "is left out"),
     (("y = y.long()\nt = y.unsqueeze(1).long()\nreturn -(t * F.log_softmax(x, 1)).sum(1).mean()"), "integers"),
     ("l = F.log_softmax(x, 1)\nreturn -(t * l).sum(1).mean(), l", "used again"),
     ("l = F.log_softmax(x, 1)\nl[0] = 0\nreturn -(t * l).sum(1).mean()", ""),

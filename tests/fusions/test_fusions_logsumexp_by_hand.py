@@ -126,7 +126,7 @@ def miss(id: str, body: str, reason: str = "", arguments: str = "x, m", head: st
 
 
 NEGATIVES = [
-    miss("over everything", "return torch.log(torch.exp(x).sum())", "no `d`"),
+    miss("over everything", "return torch.log(torch.exp(x).sum())", "is left out"),
     miss("an epsilon", "return torch.log(torch.exp(x).sum(-1) + 1e-6)"),
     miss("a mean", "return torch.log(torch.exp(x).mean(-1))"),
     miss("a mask", "return torch.log((torch.exp(x) * m).sum(-1))"),

@@ -82,7 +82,7 @@ def miss(id: str, body: str, reason: str = "", arguments: str = "a, b, c", head:
 
 
 NEGATIVES = [
-    miss("over all", "return (a * b).sum()", "no `d`"),
+    miss("over all", "return (a * b).sum()", "is left out"),
     miss("keepdim", "return (a * b).sum(-1, keepdim=True)"),
     miss("two dimensions", "return (a * b).sum((0, 1))", "not shown"),
     miss("a square", "return (a * a).sum(-1)"),

@@ -110,7 +110,7 @@ NEGATIVES = [
     miss("values unpacked", "c, p = torch.softmax(x, 1).max(1)\nreturn c, p", "themselves"),
     miss("values copied", "c, p = torch.softmax(x, 1).max(1)\nd = c\nreturn d, p", "themselves"),
     miss("values in a closure", "c, p = torch.softmax(x, 1).max(1)\nreturn lambda: (c, p)", "themselves"),
-    miss("the largest of all", "return torch.softmax(x, 1).max()", "no `j`"),
+    miss("the largest of all", "return torch.softmax(x, 1).max()", "is left out"),
     miss("topk's values", "return torch.softmax(x, 1).topk(2, dim=1).values", "themselves"),
     miss("topk along the last", "return torch.softmax(x, 0).topk(2).indices", "last"),
     miss("0.3", "return torch.sigmoid(x) > 0.3"),

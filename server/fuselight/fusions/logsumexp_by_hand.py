@@ -180,7 +180,7 @@ def f(a, b):
         ),
     )
     near_misses = (
-        NearMiss("import torch\n\ndef f(x):\n    return torch.log(torch.exp(x).sum())\n", "no `d`"),
+        NearMiss("import torch\n\ndef f(x):\n    return torch.log(torch.exp(x).sum())\n", "is left out"),
         NearMiss("import torch\n\ndef f(x):\n    return torch.log(torch.exp(x).sum(-1) + 1e-8)\n", ""),
         NearMiss("import torch\n\ndef f(x):\n    return torch.log(torch.exp(x).mean(-1))\n", ""),
         NearMiss("import torch\n\ndef f(x, m):\n    return torch.log((torch.exp(x) * m).sum(-1))\n", ""),

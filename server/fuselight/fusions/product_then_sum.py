@@ -148,7 +148,7 @@ class M(nn.Module):
         ),
     )
     near_misses = (
-        NearMiss("import torch\n\ndef f(a, b):\n    return (a * b).sum()\n", "no `d`"),
+        NearMiss("import torch\n\ndef f(a, b):\n    return (a * b).sum()\n", "is left out"),
         NearMiss("import torch\n\ndef f(a, b):\n    return (a * b).sum(-1, keepdim=True)\n", ""),
         NearMiss("import torch\n\ndef f(a, b):\n    return (a * b).sum((-1, -2))\n", "not shown"),
         NearMiss("import torch\n\ndef f(a):\n    return (a * a).sum(-1)\n", ""),
