@@ -218,9 +218,8 @@ class _WrittenOut:
             return None
         self.changed = True
         self._number += 1
-        renamed = _Renamed(
-            {name: f"{name}_of_{self._number}" for name in local_names(function, self.owner.statement)}, call
-        )
+        names = local_names(function, self.owner.statement)
+        renamed = _Renamed({name: f"{name}_of_{self._number}" for name in names})
         me = self_parameter(function) if self._is_method(call) else None
         if me is not None:
             renamed.names[me] = self.me or me
@@ -234,7 +233,7 @@ class _WrittenOut:
         assert result.value is not None
         if self._is_method(call) and function not in self.methods:
             self.methods.append(function)
-        whole = cast(ast.stmt, _Replaced(call, result.value).visit(_copied(statement, call)))
+        whole = _with(statement, call, result.value)
         return [*before, *inner[:-1], whole]
 
     def _is_method(self, call: ast.Call) -> bool:
@@ -300,9 +299,8 @@ def _is_undecorated(method: Function) -> bool:
 
 
 class _Renamed(ast.NodeTransformer):
-    def __init__(self, names: dict[str, str], at: ast.AST) -> None:
+    def __init__(self, names: dict[str, str]) -> None:
         self.names = names
-        self.at = at
 
     def visit(self, node: ast.AST) -> ast.AST:
         found = self.generic_visit(node)
@@ -317,17 +315,15 @@ class _Replaced(ast.NodeTransformer):
         self.by = by
 
     def visit(self, node: ast.AST) -> ast.AST:
-        return self.by if getattr(node, "_copied_of", node) is self.node else self.generic_visit(node)
+        return self.by if node is self.node else self.generic_visit(node)
 
 
-def _copied(statement: ast.stmt, marked: ast.AST) -> ast.stmt:
-    """A copy in which the node that stands for `marked` says so."""
-    path = {id(marked): marked}
+def _with(statement: ast.stmt, node: ast.AST, by: ast.expr) -> ast.stmt:
+    """A copy of a statement with `by` in the place of one of its nodes."""
     copied = copy.deepcopy(statement)
-    for one, other in zip(ast.walk(statement), ast.walk(copied), strict=True):
-        if id(one) in path:
-            other._copied_of = one  # type: ignore[attr-defined]
-    return copied
+    pairs = zip(ast.walk(statement), ast.walk(copied), strict=True)
+    counterpart = next(other for one, other in pairs if one is node)
+    return cast(ast.stmt, _Replaced(counterpart, by).visit(copied))
 
 
 def _at(place: ast.AST, statement: ast.stmt) -> ast.stmt:

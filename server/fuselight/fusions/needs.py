@@ -125,7 +125,7 @@ def last_dimension(dim: str, name: str) -> Need:
 def class_dimension(dim: str, name: str, *, otherwise: str | None = None) -> Need:
     """The dimension `dim` is where `torch.nn.functional.cross_entropy` has its classes: 1, or 0 of a single sample.
 
-    Source: https://docs.pytorch.org/docs/2.13/generated/torch.nn.functional.cross_entropy.html
+    Source: `torch.nn.functional.cross_entropy`, torch 2.13.
     """
 
     def verdict(site: Site) -> Verdict:
@@ -327,7 +327,7 @@ _FLOAT32_UNDER_AUTOCAST = frozenset(
 )
 """Functions that compute in float32 on a GPU under autocast.
 
-Source: https://docs.pytorch.org/docs/2.13/amp.html, "CUDA Ops that can autocast to float32".
+Source: the notes on `torch.amp` of torch 2.13, "CUDA Ops that can autocast to float32".
 """
 
 
