@@ -64,7 +64,10 @@ def _tensors(site: Site) -> needs.Verdict:
                 return Refusal(f"`{site.text(name)}` may be of integers, as images and counters are", site.place)
     for other in ("a", "b", "w"):
         value = site.value(other)
-        if not _OTHER_DTYPE.search(site.text(other)) or (value is not None and needs.is_floating(site, value)):
+        text = site.text(other)
+        # What is computed on the spot speaks for itself; of a name, only the name does.
+        computed = value is not None and "(" in text and needs.is_floating(site, value)
+        if computed or not _OTHER_DTYPE.search(text):
             continue
         return Refusal(f"`{site.text(other)}` may have another dtype", site.place)
     verdict = needs.operands("a", "b")(site)
