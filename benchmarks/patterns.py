@@ -19,10 +19,11 @@ from latency import pinned_text
 
 from fuselight.analysis import Analysis
 from fuselight.fusions.base import FUSIONS
-from fuselight.fusions.expression import Expression, Index, Rewrite
+from fuselight.fusions.expression import Expression, Index
 from fuselight.fusions.matching import Matcher
 from fuselight.fusions.pattern import POWERS, parse_pattern
 from fuselight.fusions.registry import all_fusions
+from fuselight.fusions.site import Rewrite
 from fuselight.graph.module import Module
 from fuselight_emitter.dialects import get_dialect
 

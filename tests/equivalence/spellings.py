@@ -10,7 +10,6 @@ import math
 import random
 from dataclasses import dataclass, field
 
-from fuselight.fusions.expression import Rewrite
 from fuselight.fusions.pattern import (
     Call,
     Cast,
@@ -25,6 +24,7 @@ from fuselight.fusions.pattern import (
     Variable,
     parse_pattern,
 )
+from fuselight.fusions.site import Rewrite
 from fuselight_emitter.dialects import get_dialect
 
 _TORCH = get_dialect("torch")

@@ -9,8 +9,9 @@ import pytest
 from fuselight.analysis import Analysis
 from fuselight.fusions import needs
 from fuselight.fusions.base import Match
-from fuselight.fusions.expression import Expression, Index, Rewrite
+from fuselight.fusions.expression import Expression, Index
 from fuselight.fusions.model import Fix, Safety
+from fuselight.fusions.site import Rewrite
 from fuselight.rewrite import render
 
 HEAD = "import math\nimport torch\nimport torch.nn.functional as F\nfrom torch import nn\n\n\n"

@@ -41,10 +41,10 @@ from functools import cache
 from fuselight.fusions import provenance
 from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion
 from fuselight.fusions.class_bodies import ClassBody, Outline, Way, called_kind, class_body, ways
-from fuselight.fusions.expression import Rewrite
 from fuselight.fusions.matching import Operand
 from fuselight.fusions.model import Safety
 from fuselight.fusions.repeated_reshape import is_first_size
+from fuselight.fusions.site import Rewrite
 from fuselight.fusions.spelled_out_gelu import SpelledOutGelu
 from fuselight.fusions.spelled_out_hardswish import SpelledOutHardswish
 from fuselight.fusions.spelled_out_log_sigmoid import SpelledOutLogSigmoid

@@ -31,10 +31,11 @@ Source: `torch.nn.functional.binary_cross_entropy_with_logits`, torch 2.13.
 from __future__ import annotations
 
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.losses import computed_from, only_stays
 from fuselight.fusions.model import Safety
 from fuselight.fusions.needs import Assumption, Verdict, without_autocast
+from fuselight.fusions.site import Rewrite, Site
 
 _HEAD = "import torch\nimport torch.nn.functional as F\n\n"
 _SATURATED = "true gradients where the sigmoid saturates"

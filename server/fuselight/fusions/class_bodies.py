@@ -14,7 +14,6 @@ from typing import cast
 
 from fuselight.fusions import provenance
 from fuselight.fusions.base import Refusal
-from fuselight.fusions.expression import Rewrite, Site
 from fuselight.fusions.matching import Found, Matcher, Operand
 from fuselight.fusions.needs import Assumption, number
 from fuselight.fusions.pattern import parse_pattern
@@ -30,6 +29,7 @@ from fuselight.fusions.plan import (
     SuperInit,
 )
 from fuselight.fusions.references import reads_as_reference
+from fuselight.fusions.site import Rewrite, Site
 from fuselight.graph.build import build_graph
 from fuselight.graph.classes import ClassInfo, assigned_names, local_names, resolve
 from fuselight.graph.mentions import Function, Mention, self_parameter

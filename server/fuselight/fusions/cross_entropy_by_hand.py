@@ -46,7 +46,7 @@ import math
 from collections.abc import Callable, Iterator
 
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.losses import (
     TWO_DIMENSIONS,
     counts_rows,
@@ -59,6 +59,7 @@ from fuselight.fusions.losses import (
 )
 from fuselight.fusions.model import Safety
 from fuselight.fusions.needs import Assumption, Need, Verdict, given, rank
+from fuselight.fusions.site import Rewrite, Site
 from fuselight.graph.constants import sole_assignment
 
 _HEAD = "import torch\nimport torch.nn.functional as F\n\n"

@@ -27,10 +27,11 @@ Source: `selective_log_softmax` of TRL; `torch.logsumexp`, torch 2.13.
 from __future__ import annotations
 
 from fuselight.fusions.base import Example, NearMiss, fusion
-from fuselight.fusions.expression import Expression, Rewrite
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.losses import one_dimension
 from fuselight.fusions.model import Safety
 from fuselight.fusions.needs import same_dimension, without_autocast
+from fuselight.fusions.site import Rewrite
 
 _HEAD = "import torch\nimport torch.nn.functional as F\n\n"
 

@@ -24,8 +24,9 @@ from __future__ import annotations
 
 from fuselight.fusions import needs
 from fuselight.fusions.base import Example, NearMiss, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
+from fuselight.fusions.site import Rewrite, Site
 
 
 def _floating(site: Site) -> needs.Verdict:

@@ -32,8 +32,9 @@ import re
 
 from fuselight.fusions import needs
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
+from fuselight.fusions.site import Rewrite, Site
 
 _ONE_DTYPE = "assumes finite operands of one floating dtype, of which lerp promotes none"
 _MAY_BE_INTEGERS = ("uint8", "byte", "state_dict", "buffers", "named_buffers", "PIL")

@@ -31,10 +31,11 @@ from __future__ import annotations
 import re
 
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.losses import named_dimension
 from fuselight.fusions.model import Safety
 from fuselight.fusions.needs import Verdict, tensor
+from fuselight.fusions.site import Rewrite, Site
 from fuselight.graph.values import Value
 
 _HEAD = "import torch\nimport torch.nn.functional as F\n\n"

@@ -23,8 +23,9 @@ Source: `torch.log1p` and `torch.expm1`, torch 2.13.
 from __future__ import annotations
 
 from fuselight.fusions.base import Example, NearMiss, fusion
-from fuselight.fusions.expression import Expression, Rewrite
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
+from fuselight.fusions.site import Rewrite
 
 _DIGITS = "more digits for small arguments"
 

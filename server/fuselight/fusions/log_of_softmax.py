@@ -25,9 +25,10 @@ Source: `torch.nn.functional.log_softmax`, torch 2.13.
 from __future__ import annotations
 
 from fuselight.fusions.base import Example, NearMiss, fusion
-from fuselight.fusions.expression import Expression, Rewrite
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.losses import named_dimension, only_stays
 from fuselight.fusions.model import Safety
+from fuselight.fusions.site import Rewrite
 
 _HEAD = "import torch\nimport torch.nn.functional as F\n\n"
 

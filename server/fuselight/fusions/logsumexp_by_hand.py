@@ -29,8 +29,9 @@ from __future__ import annotations
 
 from fuselight.fusions import needs
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
+from fuselight.fusions.site import Rewrite, Site
 
 _FINITE = "finite where exp overflows or vanishes"
 _ROWS = "a row of -inf gives -inf, not NaN"

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
 
 from fuselight.fusions.base import Refusal
 from fuselight.fusions.matching import Operand
 from fuselight.fusions.needs import Assumption, Need, Verdict, shown_rank
 from fuselight.fusions.plan import Place
+from fuselight.fusions.site import Site
 from fuselight.graph.kinds import METADATA_ATTRIBUTES
 from fuselight.graph.values import Consumption, Value
-
-if TYPE_CHECKING:
-    from fuselight.fusions.expression import Site
 
 TWO_DIMENSIONS = "the logits have two dimensions"
 

@@ -31,10 +31,11 @@ from collections.abc import Iterator
 
 from fuselight.fusions import needs
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.held_sizes import held_sizes
 from fuselight.fusions.matching import transposed_operand
 from fuselight.fusions.model import Safety
+from fuselight.fusions.site import Rewrite, Site
 
 _NOTE = "rounded once less, in one dtype, under autocast the lower one"
 _BIAS = re.compile(r"(?:\w+\.)*b(?:ias)?_?\d*")

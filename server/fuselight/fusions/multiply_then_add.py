@@ -27,9 +27,10 @@ import ast
 
 from fuselight.fusions import needs
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.matching import Operand
 from fuselight.fusions.model import Safety
+from fuselight.fusions.site import Rewrite, Site
 
 _ROUNDED = "the product is not rounded on its own"
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from fuselight.fusions.base import Refusal
 from fuselight.fusions.held_sizes import held_sizes
 from fuselight.fusions.matching import Operand, operands_of
+from fuselight.fusions.site import Site
 from fuselight.graph.constants import sole_assignment
 from fuselight.graph.kinds import METADATA_ATTRIBUTES, kind_of_method, read_as
 from fuselight.graph.mentions import self_parameter
 from fuselight.graph.module import Module
 from fuselight.graph.ranks import Rank, is_whole_number, rank_of
 from fuselight.graph.values import Value
-
-if TYPE_CHECKING:
-    from fuselight.fusions.expression import Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +28,7 @@ class Assumption:
 Verdict = Refusal | Assumption | None
 """What a need comes to at a site: refused, offered under an assumption, or shown to hold."""
 
-Need = Callable[["Site"], Verdict]
+Need = Callable[[Site], Verdict]
 
 
 def rank(name: str, least: int, most: int | None = None, *, otherwise: str | None = None) -> Need:

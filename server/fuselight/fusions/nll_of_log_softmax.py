@@ -28,11 +28,12 @@ Source: `torch.nn.functional.cross_entropy`, torch 2.13.
 from __future__ import annotations
 
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.losses import named_dimension, only_stays
 from fuselight.fusions.matching import Operand, dtype_of
 from fuselight.fusions.model import Safety
 from fuselight.fusions.needs import Verdict, shown_rank
+from fuselight.fusions.site import Rewrite, Site
 
 _HEAD = "import torch\nimport torch.nn.functional as F\n\n"
 

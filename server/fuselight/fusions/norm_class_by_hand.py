@@ -54,7 +54,6 @@ from dataclasses import dataclass, field
 from fuselight.fusions import provenance
 from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion
 from fuselight.fusions.class_bodies import ClassBody, Outline, Way, called_kind, class_body, ways
-from fuselight.fusions.expression import Rewrite, Site
 from fuselight.fusions.matching import Operand, cast_operand
 from fuselight.fusions.model import Safety
 from fuselight.fusions.naming import free_function, snake_case
@@ -77,6 +76,7 @@ from fuselight.fusions.plan import (
     Returned,
     Template,
 )
+from fuselight.fusions.site import Rewrite, Site
 from fuselight.fusions.spelled_out_layer_norm import SpelledOutLayerNorm
 from fuselight.fusions.spelled_out_rms_norm import SpelledOutRmsNorm
 from fuselight.graph.classes import resolve

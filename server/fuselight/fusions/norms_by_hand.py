@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 
 from fuselight.fusions.base import Refusal
-from fuselight.fusions.expression import Site
 from fuselight.fusions.matching import Operand, cast_operand, dtype_of
 from fuselight.fusions.needs import Assumption, Need, Verdict, is_number
+from fuselight.fusions.site import Site
 from fuselight.graph.classes import resolve
 from fuselight.graph.constants import sole_assignment
 from fuselight.graph.mentions import self_parameter

@@ -22,9 +22,10 @@ from __future__ import annotations
 
 from fuselight.fusions import needs
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
 from fuselight.fusions.plan import Place
+from fuselight.fusions.site import Rewrite, Site
 
 
 def _computed_once(site: Site) -> needs.Verdict:

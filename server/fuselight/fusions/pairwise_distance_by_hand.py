@@ -27,8 +27,9 @@ from __future__ import annotations
 
 from fuselight.fusions import needs
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
+from fuselight.fusions.site import Rewrite, Site
 
 _ZERO = "coinciding points have a gradient of 0, not NaN; assumes one dtype, float32 or float64"
 _P1 = "assumes one dtype, float32 or float64"

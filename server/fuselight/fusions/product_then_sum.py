@@ -25,9 +25,10 @@ import re
 
 from fuselight.fusions import needs
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.matching import Operand
 from fuselight.fusions.model import Safety
+from fuselight.fusions.site import Rewrite, Site
 from fuselight.graph.values import Value
 
 _SUMMED = "added in another order, real operands"

@@ -33,8 +33,9 @@ import math
 from collections.abc import Iterator
 
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.needs import Need, Verdict, tensor, without_autocast
+from fuselight.fusions.site import Rewrite, Site
 from fuselight.graph.values import Value
 
 _HEAD = "import torch\nimport torch.nn.functional as F\n\n"

@@ -21,8 +21,9 @@ Source: Kingma and Welling 2013; `torch.exp`, torch 2.13.
 from __future__ import annotations
 
 from fuselight.fusions.base import Example, NearMiss, fusion
-from fuselight.fusions.expression import Expression, Rewrite
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
+from fuselight.fusions.site import Rewrite
 
 _RANGE = "finite over twice the range"
 

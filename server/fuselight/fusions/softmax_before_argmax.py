@@ -29,8 +29,9 @@ from collections.abc import Iterator
 
 from fuselight.fusions import needs
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
+from fuselight.fusions.site import Rewrite, Site
 from fuselight.graph.values import Consumption, Use
 
 _APART = "logits that round to the same probability are told apart"

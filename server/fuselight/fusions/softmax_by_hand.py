@@ -32,10 +32,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.losses import named_dimension, one_dimension
 from fuselight.fusions.model import Safety
 from fuselight.fusions.needs import Need, Verdict, given, same_dimension, without_autocast
+from fuselight.fusions.site import Rewrite, Site
 
 _HEAD = "import torch\nimport torch.nn.functional as F\n\n"
 _OVERFLOW = "finite where exp(x) overflows"

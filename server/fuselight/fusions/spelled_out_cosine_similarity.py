@@ -29,10 +29,11 @@ Source: `torch.nn.functional.cosine_similarity`, torch 2.13.
 from __future__ import annotations
 
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
 from fuselight.fusions.needs import Assumption, Need, Verdict
 from fuselight.fusions.norms_by_hand import dimensions_of, refused
+from fuselight.fusions.site import Rewrite, Site
 from fuselight.graph.ranks import rank_of
 
 

@@ -33,9 +33,10 @@ import math
 from collections.abc import Mapping
 
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
 from fuselight.fusions.needs import Need, dtype_under_autocast
+from fuselight.fusions.site import Rewrite, Site
 
 _TANH = 'gelu(x, approximate="tanh")'
 

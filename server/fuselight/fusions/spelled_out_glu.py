@@ -27,8 +27,9 @@ from __future__ import annotations
 import ast
 
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
+from fuselight.fusions.site import Rewrite, Site
 from fuselight.graph.classes import Layer, assigned_names
 from fuselight.graph.constants import sole_assignment
 from fuselight.graph.ranks import literal_number

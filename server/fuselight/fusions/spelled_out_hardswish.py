@@ -31,8 +31,9 @@ Source: Howard et al. 2019; `torch.nn.functional.hardswish`, `torch.nn.functiona
 from __future__ import annotations
 
 from fuselight.fusions.base import Example, NearMiss, fusion
-from fuselight.fusions.expression import Expression, Rewrite
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
+from fuselight.fusions.site import Rewrite
 
 _RELU6 = "either(relu6(x + 3), hardtanh(x + 3, 0, 6))"
 _CLAMPED = "either(clamp(x + 3, 0, 6), clamp(relu(x + 3), max=6))"

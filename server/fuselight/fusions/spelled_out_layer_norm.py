@@ -39,9 +39,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fuselight.fusions.base import Example, NearMiss, fusion
-from fuselight.fusions.expression import Expression, Rewrite
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
 from fuselight.fusions.norms_by_hand import affine, last_dimensions, one_dtype, refused, through_float32, wide
+from fuselight.fusions.site import Rewrite
 
 
 def _mean(x: str) -> str:

@@ -27,9 +27,10 @@ Source: `torch.nn.functional.logsigmoid`, torch 2.13.
 from __future__ import annotations
 
 from fuselight.fusions.base import Example, NearMiss, fusion
-from fuselight.fusions.expression import Expression, Rewrite
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
 from fuselight.fusions.needs import dtype_under_autocast
+from fuselight.fusions.site import Rewrite
 
 _FINITE = "finite where sigmoid(x) rounds to 0"
 _ONE_MINUS = "either(log(1 - sigmoid({0})), log1p(-sigmoid({0})))"

@@ -26,9 +26,10 @@ Source: Misra 2019; `torch.nn.functional.mish`, torch 2.13.
 from __future__ import annotations
 
 from fuselight.fusions.base import Example, NearMiss, fusion
-from fuselight.fusions.expression import Expression, Rewrite
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
 from fuselight.fusions.needs import dtype_under_autocast
+from fuselight.fusions.site import Rewrite
 
 
 @fusion

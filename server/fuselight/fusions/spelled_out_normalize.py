@@ -33,10 +33,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
 from fuselight.fusions.needs import Verdict
 from fuselight.fusions.norms_by_hand import dimensions_of, refused, wide
+from fuselight.fusions.site import Rewrite, Site
 
 _ZERO = "zeros and not NaN for vectors of zeros, vectors with a norm below 1e-12 stay shorter than one"
 _GRADIENT = "the gradient for vectors of zeros is no longer NaN"

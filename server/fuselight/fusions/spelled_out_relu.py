@@ -38,9 +38,10 @@ import re
 from collections.abc import Iterator
 
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
 from fuselight.fusions.needs import dtype_under_autocast
+from fuselight.fusions.site import Rewrite, Site
 from fuselight.graph.constants import number_in, sole_assignment
 
 _AT_ZERO = "another gradient at exactly 0"

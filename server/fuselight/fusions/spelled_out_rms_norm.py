@@ -42,7 +42,7 @@ from __future__ import annotations
 import ast
 
 from fuselight.fusions.base import Example, NearMiss, Refusal, fusion
-from fuselight.fusions.expression import Expression, Rewrite, Site
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
 from fuselight.fusions.needs import Need, Verdict
 from fuselight.fusions.norms_by_hand import (
@@ -58,6 +58,7 @@ from fuselight.fusions.norms_by_hand import (
     through_float32,
     wide,
 )
+from fuselight.fusions.site import Rewrite, Site
 
 
 def _norm(x: str) -> str:

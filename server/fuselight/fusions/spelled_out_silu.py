@@ -25,8 +25,9 @@ Source: Elfwing et al. 2017; `torch.nn.functional.silu`, torch 2.13.
 from __future__ import annotations
 
 from fuselight.fusions.base import Example, NearMiss, fusion
-from fuselight.fusions.expression import Expression, Rewrite
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
+from fuselight.fusions.site import Rewrite
 
 
 @fusion

@@ -29,8 +29,9 @@ Source: `torch.nn.functional.softplus`, torch 2.13.
 from __future__ import annotations
 
 from fuselight.fusions.base import Example, NearMiss, fusion
-from fuselight.fusions.expression import Expression, Rewrite
+from fuselight.fusions.expression import Expression
 from fuselight.fusions.model import Safety
+from fuselight.fusions.site import Rewrite
 
 _LOG = "either(log(1 + exp(x)), log1p(exp(x)))"
 _GRADIENTS = "finite gradients where exp(x) overflows"
