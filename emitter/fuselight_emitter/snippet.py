@@ -904,6 +904,9 @@ def fuse(self):
                 return node.with_changes(left=filled(node.left), right=filled(node.right))
             case cst.UnaryOperation():
                 return node.with_changes(expression=filled(node.expression))
+            case cst.IfExp():
+                parts = {part: filled(getattr(node, part), False) for part in ("test", "body", "orelse")}
+                return node.with_changes(**parts)
             case cst.Comparison():
                 compared = [one.with_changes(comparator=filled(one.comparator)) for one in node.comparisons]
                 return node.with_changes(left=filled(node.left), comparisons=compared)

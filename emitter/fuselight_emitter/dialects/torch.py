@@ -263,6 +263,8 @@ _SIGNATURES = {
     "swapaxes": "input dim0 dim1",
     "one_hot": "input num_classes=-1",
     "diag": "input diagonal=0",
+    "scaled_dot_product_attention": "query key value attn_mask=None dropout_p=0.0 is_causal=False scale=None"
+    " enable_gqa=False",
     "layer_norm": "input normalized_shape weight=None bias=None eps=1e-05",
     "rms_norm": "input normalized_shape weight=None eps=None",
     "group_norm": "input num_groups weight=None bias=None eps=1e-05",

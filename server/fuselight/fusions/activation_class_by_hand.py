@@ -40,7 +40,16 @@ from functools import cache
 
 from fuselight.fusions import provenance
 from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion
-from fuselight.fusions.class_bodies import ClassBody, Outline, Way, called_kind, class_body, ways
+from fuselight.fusions.class_bodies import (
+    ClassBody,
+    Outline,
+    Way,
+    called_kind,
+    class_body,
+    is_of_plain_class,
+    is_whole,
+    ways,
+)
 from fuselight.fusions.matching import Operand
 from fuselight.fusions.model import Safety
 from fuselight.fusions.repeated_reshape import is_first_size
@@ -239,13 +248,13 @@ class M(nn.Module):
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
         owner = scope.owner
-        if owner is None or scope.function.name != "forward" or owner.bases != ("torch.nn.Module",):
-            return
-        if len(scope.statement.lines_of(owner.node)) > 6000:
+        if owner is None or not is_of_plain_class(scope):
             return
         body = class_body(module, scope)
-        if body is None:
-            return
+        if body is not None:
+            yield from (found for found in self._found(body) if is_whole(scope))
+
+    def _found(self, body: ClassBody) -> Iterator[Match]:
         flat = _flattens(body)
         if flat:
             yield _Activation(body, _FLATTEN, frozenset({"start_dim", "end_dim"})).match(())
@@ -253,8 +262,8 @@ class M(nn.Module):
         refused: Match | None = None
         for way in ways(body, _rewrites()):
             if isinstance(way, Refusal):
-                message = f"`{owner.name}` is an activation by hand"
-                found = Match(type(self), scope.name, body.place, message, refused=way)
+                message = f"`{body.owner.name}` is an activation by hand"
+                found = Match(type(self), body.scope.name, body.place, message, refused=way)
             else:
                 found = _match(body, way)
             if found is not None and found.refused is None:

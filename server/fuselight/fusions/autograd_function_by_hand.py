@@ -564,11 +564,9 @@ class _Reader:
 
     def _function(self, func: ast.Name) -> Function | None:
         """A plain function of the file, or one that `torch.jit.script` compiles."""
-        self.module.mentions.has_word(func.id)
         found = [
             one
-            for statement in self.module.statements
-            if func.id in statement.text
+            for statement in self.module.mentions.statements_with(func.id)
             for one in statement.body
             if isinstance(one, Function) and one.name == func.id
         ]

@@ -84,21 +84,39 @@ class Way:
         return self.site.value(name)
 
 
-def class_body(module: Module, scope: Scope) -> ClassBody | None:
-    """The body of a plain `nn.Module` of the file, where `scope` is a `forward` that can be followed."""
+def is_of_plain_class(scope: Scope) -> bool:
+    """Whether `scope` is the `forward` of one input of a plain `nn.Module`: what a class body is read of."""
     owner, function = scope.owner, scope.function
     if owner is None or function.name != "forward" or owner.bases != (MODULE,) or owner.ancestors:
-        return None
+        return False
     if len(owner.node.bases) != 1 or not isinstance(function, ast.FunctionDef) or len(owner.methods) > _MOST_METHODS:
-        return None
+        return False
     if len(function.body) > _MOST_STATEMENTS or owner.methods.get("forward") is not function:
-        return None
-    if scope.statement.is_masked(owner.node):
-        return None
+        return False
     arguments = function.args
-    positional = [*arguments.posonlyargs, *arguments.args]
-    if len(positional) != 2 or arguments.vararg or arguments.kwarg or arguments.kwonlyargs or arguments.defaults:
+    others = arguments.vararg or arguments.kwarg or arguments.kwonlyargs or arguments.defaults
+    return not others and len([*arguments.posonlyargs, *arguments.args]) == 2
+
+
+def is_whole(scope: Scope) -> bool:
+    """Whether every line of the class parses: one that does not may say anything of it."""
+    return scope.owner is not None and not scope.statement.is_masked(scope.owner.node)
+
+
+def class_body(module: Module, scope: Scope) -> ClassBody | None:
+    """The body of a plain `nn.Module` of the file, where `scope` is a `forward` that can be followed.
+
+    It is read once, whoever asks.
+    """
+    return module.once(("class body", scope.function), lambda: _read(module, scope))
+
+
+def _read(module: Module, scope: Scope) -> ClassBody | None:
+    owner, function = scope.owner, scope.function
+    if owner is None or not is_of_plain_class(scope):
         return None
+    assert isinstance(function, ast.FunctionDef)
+    positional = [*function.args.posonlyargs, *function.args.args]
     written_out = _WrittenOut(module, owner, function)
     body = written_out.body()
     if body is None:
@@ -248,11 +266,9 @@ class _WrittenOut:
             case ast.Call(func=ast.Name(id=name)) if name not in self.names and name not in self.owner.hidden:
                 binding = self.module.names.bindings.get(name)
                 found = binding.local if binding is not None else None
-                self.module.mentions.has_word(name)
                 defined = [
                     one
-                    for statement in self.module.statements
-                    if name in statement.text
+                    for statement in self.module.mentions.statements_with(name)
                     for one in statement.body
                     if isinstance(one, Function) and one.name == name
                 ]
@@ -448,13 +464,9 @@ class Outline:
     def _replaced_elsewhere(self) -> Refusal | None:
         """Nobody sets `forward`, or a method that goes, from outside."""
         for name in ("forward", *(one.name for one in self.body.inlined)):
-            for mention in self.module.mentions.of_attribute(name):
-                stored = not isinstance(mention.node.ctx, ast.Load)
-                inside = mention.node in self._nodes_gone
-                if inside or (name == "forward" and not stored):
-                    continue
-                family = {member.node for member in self.owner.family}
-                if mention.owner is None or mention.owner in family:
+            family = {member.node for member in self.owner.family}
+            for mention in self.module.mentions.of_attribute_near(name, family, stored=name == "forward"):
+                if mention.node not in self._nodes_gone:
                     return Refusal(
                         f"`{ast.unparse(mention.node)}` is used elsewhere", Place(mention.statement, mention.node)
                     )
@@ -484,7 +496,7 @@ class Outline:
         """The layer's `forward` calls its input `input` or `x`: nobody may hand it over by its name."""
         parameter = self.body.input.path
         name = self.owner.name
-        if parameter is None or self.forward or not self.module.mentions.has_word(parameter):
+        if parameter is None or self.forward:
             return None
         held: set[str] = set()
         handed_on = self.module.mentions.used_uncalled(name)
@@ -498,19 +510,14 @@ class Outline:
                         for one in ast.walk(target)
                         if isinstance(one, ast.Attribute | ast.Name)
                     }
-        for statement in self.module.statements:
-            if f"{parameter}=" not in statement.text.replace(" ", ""):
+        for called in self.module.mentions.calls_with(parameter):
+            node = called.node
+            if node.args or len(node.keywords) != 1 or resolve(node.func, self.module.names) is not None:
                 continue
-            for top in statement.body:
-                for node in ast.walk(top):
-                    if not isinstance(node, ast.Call) or node.args or len(node.keywords) != 1:
-                        continue
-                    if node.keywords[0].arg != parameter or resolve(node.func, self.module.names) is not None:
-                        continue
-                    last = _last_name(node.func)
-                    other = isinstance(node.func, ast.Name) and self.module.names.local_class(node.func.id) is not None
-                    if not other and (handed_on or last is None or last in held):
-                        return Refusal(f"it may be called with `{parameter}` as a keyword", Place(statement, node))
+            last = _last_name(node.func)
+            other = isinstance(node.func, ast.Name) and self.module.names.local_class(node.func.id) is not None
+            if not other and (handed_on or last is None or last in held):
+                return Refusal(f"it may be called with `{parameter}` as a keyword", Place(called.statement, node))
         return None
 
     # -- __init__
@@ -644,8 +651,8 @@ class Outline:
         assignment = self.assignment(attribute)
         gone |= set(ast.walk(assignment)) if assignment is not None else set()
         family = {member.node for member in self.owner.family}
-        for mention in self.module.mentions.of_attribute(attribute):
-            if mention.node in gone or (mention.owner is not None and mention.owner not in family):
+        for mention in self.module.mentions.of_attribute_near(attribute, family):
+            if mention.node in gone:
                 continue
             if mention.owner is None and provenance.is_other_object(self.module, mention):
                 continue

@@ -356,16 +356,13 @@ class Criteria:
     def _global(self, name: str) -> list[Made] | None:
         """What a module-level name holds, whichever of its assignments came last."""
         module = self.module
-        module.mentions.has_word(name)
         binding = module.names.bindings.get(name)
         if binding is None or binding.origin is not None or binding.local is not None or binding.alias is not None:
             return None
         if not self._is_new("global", name):
             return []
         found: list[Made] = []
-        for statement in module.statements:
-            if name not in statement.text:
-                continue
+        for statement in module.mentions.statements_with(name):
             if name in statement.masked_words or _rebinds_global(statement, name):
                 return None
             for scope in module.scopes(statement):
@@ -432,12 +429,9 @@ class Criteria:
 
     def _handed_around(self, name: str) -> bool:
         """Whether a function or class of the file is used otherwise than by calls of its name."""
-        self.module.mentions.has_word(name)
-        for statement in self.module.statements:
+        for statement in self.module.mentions.statements_with(name):
             if name in statement.masked_words:
                 return True
-            if name not in statement.text:
-                continue
             for node, parent in parents_of(statement).items():
                 if not (isinstance(node, ast.Name) and node.id == name):
                     continue

@@ -28,9 +28,11 @@ from fuselight.fusions.pattern import (
     height,
     needed_kinds,
     parse_pattern,
+    parts_of,
 )
 from fuselight.fusions.planned import OneCall, Planned
 from fuselight.fusions.site import Rewrite, Site
+from fuselight.graph.facts import operators_around
 from fuselight.graph.kinds import read_as, words_of_kind
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.values import Consumption, Graph, Value
@@ -64,6 +66,8 @@ class _Entry:
     height: int
     summands: frozenset[str] | None
     """Of a sum: the kinds of which one of the root's operands must be; None where they may be anything."""
+    arithmetic: frozenset[str]
+    """Which of "sum" and "product" every site has, by an operator or a call."""
 
 
 class Index:
@@ -145,11 +149,13 @@ class Index:
         for attribute, layer in scope.owner.layers.items() if scope.owner is not None else ():
             if layer.kind is not None and attribute in words:
                 kinds.update(read_as(layer.kind))
-        wanted = [*self._of_kinds(frozenset(kinds))]
         text = scope.statement.lines_of(scope.function)
+        arithmetic = _arithmetic(scope, text)
+        wanted = [one for one in self._of_kinds(frozenset(kinds)) if one.arithmetic <= arithmetic]
         for hint, entries in self._hinted.items():
-            if re.search(hint, text) is not None:
-                wanted += [one for one in entries if all(not kinds.isdisjoint(needed) for needed in one.needed)]
+            able = [one for one in entries if one.arithmetic <= arithmetic]
+            if able and re.search(hint, text) is not None:
+                wanted += [one for one in able if all(not kinds.isdisjoint(needed) for needed in one.needed)]
         return wanted
 
     def _of_kinds(self, kinds: frozenset[str]) -> tuple[_Entry, ...]:
@@ -213,8 +219,29 @@ def _entry(
         default=frozenset[str](),
     )
     return _Entry(
-        fusion, rewrite, rank, pattern, needed, anchors, _root_kinds(pattern), height(pattern), _summands(pattern)
-    )
+        fusion, rewrite, rank, pattern, needed, anchors,
+        _root_kinds(pattern), height(pattern), _summands(pattern), _arithmetic_of(pattern),
+    )  # fmt: skip
+
+
+def _arithmetic(scope: Scope, text: str) -> frozenset[str]:
+    """Whether a function may add anything, and whether it may multiply: "sum" and "product"."""
+    operators = operators_around(scope.statement, scope.function)
+    adds = not operators.isdisjoint((ast.Add, ast.Sub)) or "add" in text or "sub" in text
+    multiplies = not operators.isdisjoint((ast.Mult, ast.Div)) or "mul" in text or "div" in text
+    return frozenset(name for name, is_done in (("sum", adds), ("product", multiplies)) if is_done)
+
+
+def _arithmetic_of(pattern: Pattern) -> frozenset[str]:
+    """What of "sum" and "product" every spelling of a pattern has."""
+    if isinstance(pattern, Either):
+        return frozenset[str].intersection(*map(_arithmetic_of, pattern.options))
+    found = frozenset[str]().union(*map(_arithmetic_of, parts_of(pattern)))
+    if isinstance(pattern, Sum) and len(pattern.terms) + (pattern.constant != 0) > 1:
+        found |= {"sum"}
+    if isinstance(pattern, Product) and len(pattern.factors) > 1:
+        found |= {"product"}
+    return found
 
 
 def _may_be_sum(entry: _Entry, root: Value) -> bool:

@@ -51,11 +51,7 @@ def _made_sizes(module: Module, owner: ClassInfo, attribute: str) -> tuple[ast.e
     if owner.unknown_base is not None:
         return None
     family = {member.node for member in owner.family}
-    stores = [
-        one
-        for one in module.mentions.of_attribute(attribute)
-        if not isinstance(one.node.ctx, ast.Load) and (one.owner is None or one.owner in family)
-    ]
+    stores = module.mentions.of_attribute_near(attribute, family, stored=True)
     layer = owner.layers.get(attribute)
     if layer is not None:
         if len(stores) != 1 or layer.unknown is not None or layer.constructor is None:
@@ -106,7 +102,8 @@ def _sizes(module: Module, node: ast.expr, local: set[str] | frozenset[str]) -> 
 
 
 _SIZE_WORDS = frozenset(
-    "dim features channels size hidden width units out in embed inner heads experts classes d n c embd planes".split()
+    "dim dims features channels size hidden width units out in embed inner heads experts classes d dk dv n c embd"
+    " planes".split()
 )
 
 
@@ -118,9 +115,14 @@ def _reads_as_size(node: ast.expr) -> bool:
         case ast.BinOp(op=ast.Mult() | ast.FloorDiv() | ast.Sub(), right=right):
             return not isinstance(right, ast.Tuple | ast.List)
         case ast.Name(id=name) | ast.Attribute(attr=name):
-            return not _SIZE_WORDS.isdisjoint(name.lower().split("_"))
+            return reads_as_size(name)
         case _:
             return False
+
+
+def reads_as_size(name: str) -> bool:
+    """Whether a name says that it is a size: `hidden_size`, `head_dim`, `d_model`."""
+    return not _SIZE_WORDS.isdisjoint(name.rpartition(".")[2].lower().split("_"))
 
 
 def _is_number(node: ast.expr) -> bool:

@@ -37,13 +37,10 @@ def instances_of(module: Module, cls: ClassInfo) -> list[tuple[Statement, ast.Ca
     """Every constructor call of a class; a refusal where the class is handed around, or has subclasses."""
     if cls.descendants:
         return Refusal(f"`{cls.name}` has a subclass", Place(cls.statement, cls.node))
-    module.mentions.has_word(cls.name)
     found: list[tuple[Statement, ast.Call]] = []
-    for statement in module.statements:
+    for statement in module.mentions.statements_with(cls.name):
         if cls.name in statement.masked_words:
             return Refusal(f"`{cls.name}` stands on a line that does not parse")
-        if cls.name not in statement.text:
-            continue
         parents = parents_of(statement)
         for node in parents:
             if not (isinstance(node, ast.Name) and node.id == cls.name):
@@ -126,7 +123,7 @@ class _Holders:
         binding = self.module.names.bindings.get(name)
         self.module.mentions.has_word(name)
         local = binding.local if binding is not None else None
-        home = next((one for one in self.module.statements if local is not None and local in one.body), None)
+        home = self.module.home_of(local) if local is not None else None
         function, own = local, 0
         if isinstance(local, ast.ClassDef):
             owner = self.module.classes.by_node.get(local)
@@ -163,12 +160,9 @@ class _Holders:
             return Refusal("a class attribute holds it", Place(statement, name))
         if not self._is_new("global", name.id):
             return None
-        self.module.mentions.has_word(name.id)
-        for one in self.module.statements:
+        for one in self.module.mentions.statements_with(name.id):
             if name.id in one.masked_words:
                 return Refusal(f"`{name.id}` stands on a line that does not parse")
-            if name.id not in one.text:
-                continue
             for top in one.body:
                 refusal = self._uses(one, top, name.id, True)
                 if refusal is not None:

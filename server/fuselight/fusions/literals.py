@@ -108,25 +108,12 @@ class Literal:
 def literals(module: Module, scope: Scope) -> tuple[Literal, ...]:
     """Every literal of a function, outer ones first. Of nested functions the scopes of their own yield them.
 
-    They are read once a function, whoever asks, and kept as long as its names and its class are the same.
+    They are read once a function, whoever asks.
     """
     is_sequential = scope.owner is not None and SEQUENTIAL in scope.owner.bases
     if not ("Sequential" in scope.words or (is_sequential and "super" in scope.words) or _renamed(module, scope)):
         return ()
-    function = scope.function
-    kept = scope.statement.derive(
-        f"literals {scope.name} {function.lineno} {function.col_offset}",
-        lambda _: _Kept(module.names, scope.owner, tuple(_read(module, scope))),
-        lambda one: one.names is module.names and one.owner is scope.owner,
-    )
-    return kept.found
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Kept:
-    names: Names
-    owner: ClassInfo | None
-    found: tuple[Literal, ...]
+    return module.once(("literals", scope.function), lambda: tuple(_read(module, scope)))
 
 
 def _renamed(module: Module, scope: Scope) -> bool:
@@ -537,7 +524,7 @@ class _Follower:
         binding = self.module.names.bindings.get(name)
         local = binding.local if binding is not None else None
         self.module.mentions.has_word(name)
-        home = next((one for one in self.module.statements if local in one.body), None)
+        home = self.module.home_of(local) if local is not None else None
         if local is None or home is None or local.decorator_list:
             return None
         arguments: list[ast.arg]
@@ -602,8 +589,7 @@ class _Follower:
         if function is None:
             if any(isinstance(one, ast.ClassDef) for one in around(statement, name)):
                 return Refusal("a class attribute holds it", Place(statement, name))
-            self.module.mentions.has_word(name.id)
-            places = [one for one in self.module.statements if name.id in one.text]
+            places = self.module.mentions.statements_with(name.id)
             tops: list[tuple[Statement, list[ast.stmt]]] = [(one, one.body) for one in places]
         else:
             tops = [(statement, [function])]

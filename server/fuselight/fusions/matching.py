@@ -22,6 +22,7 @@ from fuselight.fusions.pattern import (
     Sum,
     Variable,
 )
+from fuselight.fusions.possible import Possible
 from fuselight.fusions.slices import slice_of
 from fuselight.graph.classes import ClassInfo
 from fuselight.graph.constants import number_of
@@ -82,6 +83,7 @@ class Matcher:
         self._products: dict[tuple[Value, ast.expr | None], list[_Parts]] = {}  # a value is read at several places
         self._sums: dict[tuple[Value, ast.expr | None], list[_Parts]] = {}
         self._scalars: tuple[str, ...] = ()
+        self._possible = Possible(self)
 
     def matches(self, pattern: Pattern, root: Value, scalars: tuple[str, ...] = ()) -> Iterator[Found]:
         """Every way in which `root` computes `pattern`; the root is none of the inner values.
@@ -166,11 +168,13 @@ class Matcher:
     # -- matching
 
     def _solve(self, pattern: Pattern, at: Operand, found: Found) -> Iterator[Found]:
+        if not self._possible.is_possible(pattern, at):
+            return
         match pattern:
             case Variable(name=name):
                 yield from self._bind(name, at, found)
             case Number(value=wanted):
-                given = self._number_or_only_element(at.value)
+                given = self.number_or_only_element(at.value)
                 if given is not None:
                     yield from self._closer(given, wanted, self._numbered(found, at.value))
             case Literal(value=literal):
@@ -207,6 +211,23 @@ class Matcher:
                     yield from self._all(parts, found.with_inner(value))
             case Call():
                 yield from self._call(pattern, at, found)
+
+    def is_number(self, value: Value, wanted: float) -> bool:
+        """Whether `value`, or the only element of it, is that number, up to rounding."""
+        given = self.number_or_only_element(value)
+        return given is not None and _is_close(given, wanted)
+
+    def converted(self, value: Value) -> Operand | None:
+        """What a conversion of the dtype converts; None for anything else."""
+        return cast_operand(value)
+
+    def element(self, value: Value) -> tuple[Operand, int] | None:
+        """The tuple of which `value` is an element, and which."""
+        return element_of(value)
+
+    def matrix(self, value: Value) -> Operand | None:
+        """The matrix whose rows and columns `value` exchanges."""
+        return transposed_operand(value)
 
     def _all(self, parts: list[tuple[Pattern, Operand]], found: Found) -> Iterator[Found]:
         if not parts:
@@ -275,7 +296,7 @@ class Matcher:
         yield from self._all(parts, found.with_inner(at.value))
 
     def _product(self, pattern: Product, at: Operand, found: Found) -> Iterator[Found]:
-        for parts in self._as_product(at):
+        for parts in self.as_product(at):
             if len(parts.factors) > len(pattern.factors):
                 continue
             state = replace(found, inner=(*found.inner, *parts.inner), numbers=(*found.numbers, *parts.numbers))
@@ -297,6 +318,8 @@ class Matcher:
             if power != exponent:
                 continue
             others = given[:number] + given[number + 1 :]
+            if not self._possible.is_possible(part, operand):
+                continue
             if isinstance(part, Sum) and abs(exponent) == 1.0:
                 for result, factor in self._sum(part, operand, found, free=True):
                     yield from self._factors(rest, others, scale * factor**exponent, result)
@@ -312,7 +335,7 @@ class Matcher:
 
     def _sum(self, pattern: Sum, at: Operand, found: Found, free: bool) -> Iterator[tuple[Found, float]]:
         """Match a sum; with `free`, also a multiple of it, yielded with the factor."""
-        for parts in self._as_sum(at):
+        for parts in self.as_sum(at):
             if len(parts.factors) > len(pattern.terms) or not parts.factors:
                 continue
             state = replace(found, inner=(*found.inner, *parts.inner), numbers=(*found.numbers, *parts.numbers))
@@ -341,6 +364,8 @@ class Matcher:
             return
         (weight, part), rest = wanted[0], wanted[1:]
         for number, (operand, sign) in enumerate(given):
+            if not self._possible.is_possible_term(part, operand):
+                continue
             others = given[:number] + given[number + 1 :]
             for result, factor in self._scaled(part, operand, found):
                 ratio = sign * factor / weight
@@ -366,14 +391,14 @@ class Matcher:
     def _scaled(self, part: Pattern, at: Operand, found: Found) -> Iterator[tuple[Found, float]]:
         """Match a term, whatever number it is multiplied by; yields with that number."""
         if isinstance(part, Product):
-            for parts in self._as_product(at):
+            for parts in self.as_product(at):
                 if len(parts.factors) <= len(part.factors):
                     state = replace(found, inner=(*found.inner, *parts.inner), numbers=(*found.numbers, *parts.numbers))
                     yield from self._factors(list(part.factors), list(parts.factors), parts.scale, state)
             return
         if isinstance(part, Variable) and part.name in found.bound and not isinstance(found.bound[part.name], Operand):
             return
-        for parts in self._as_product(at):
+        for parts in self.as_product(at):
             if len(parts.factors) != 1 or parts.factors[0][1] != 1.0:
                 continue
             state = replace(found, inner=(*found.inner, *parts.inner), numbers=(*found.numbers, *parts.numbers))
@@ -390,14 +415,14 @@ class Matcher:
     def _numbered(self, found: Found, value: Value) -> Found:
         return replace(found, numbers=(*found.numbers, value))
 
-    def _number_or_only_element(self, value: Value) -> float | None:
+    def number_or_only_element(self, value: Value) -> float | None:
         if value.kind == "container" and len(value.inputs) == 1:
             return self.number(value.inputs[0])
         return self.number(value)
 
     # -- taking values apart
 
-    def _as_product(self, at: Operand) -> list[_Parts]:
+    def as_product(self, at: Operand) -> list[_Parts]:
         """The ways to see a value as a product: from its outermost operators down to its last."""
         known = self._products.get((at.value, at.node))
         if known is None:
@@ -414,7 +439,7 @@ class Matcher:
             return [_Parts(number**exponent, (), (), (value,))]
         ways = [_Parts(1.0, ((at, exponent),))]
         whole = exponent == int(exponent)
-        inner = self._arithmetic(value)
+        inner = self.arithmetic(value)
         if inner is None:
             return ways
         kind, operands = inner
@@ -441,7 +466,7 @@ class Matcher:
             ways += [parts.scaled(1.0, value) for parts in self._product_parts(first, exponent * POWERS[kind])]
         return ways
 
-    def _as_sum(self, at: Operand) -> list[_Parts]:
+    def as_sum(self, at: Operand) -> list[_Parts]:
         """The ways to see a value as a sum: the summands with their signs, and the constant as the scale."""
         known = self._sums.get((at.value, at.node))
         if known is None:
@@ -455,7 +480,7 @@ class Matcher:
         if number is not None:
             return [_Parts(sign * number, (), (), (value,))]
         ways = [_Parts(0.0, ((at, sign),))]
-        inner = self._arithmetic(value)
+        inner = self.arithmetic(value)
         if inner is None:
             return ways
         kind, operands = inner
@@ -480,7 +505,7 @@ class Matcher:
                 ]
         return ways
 
-    def _arithmetic(self, value: Value) -> tuple[str, list[Operand]] | None:
+    def arithmetic(self, value: Value) -> tuple[str, list[Operand]] | None:
         """The kind and the operands of plain arithmetic: of tensors, without further arguments."""
         kind = value.kind.removeprefix("in-place ")
         if value.in_place is not None and is_private(value):

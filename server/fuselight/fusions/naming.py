@@ -65,7 +65,7 @@ def free_attribute(module: Module, owner: ClassInfo, name: str) -> str:
             return True
         if any(True for _ in module.mentions.strings_with(candidate)):
             return True
-        return any(mention.owner in family for mention in module.mentions.of_attribute(candidate))
+        return any(mention.owner in family for mention in module.mentions.of_attribute_near(candidate, family))
 
     candidate, number = name, 1
     while taken(candidate):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from fuselight.fusions.base import Refusal
-from fuselight.fusions.held_sizes import held_sizes
+from fuselight.fusions.held_sizes import held_sizes, reads_as_size
 from fuselight.fusions.matching import Operand, operands_of
 from fuselight.fusions.site import Site
 from fuselight.graph.constants import sole_assignment
 from fuselight.graph.kinds import METADATA_ATTRIBUTES, kind_of_method, read_as
 from fuselight.graph.mentions import self_parameter
-from fuselight.graph.module import Module
+from fuselight.graph.module import Module, Scope
 from fuselight.graph.ranks import Rank, is_whole_number, rank_of
 from fuselight.graph.values import Value
 
@@ -23,6 +24,16 @@ class Assumption:
     """Something that the source does not show: the rewrite is `numerics`, and its title says it."""
 
     text: str
+
+
+class InScope(Protocol):
+    """What says in which function of which file a value stands: a site, and whatever else reads values."""
+
+    @property
+    def module(self) -> Module: ...
+
+    @property
+    def scope(self) -> Scope: ...
 
 
 Verdict = Refusal | Assumption | None
@@ -212,7 +223,7 @@ def operands(*names: str, otherwise: str = "all are tensors", among_tensors: boo
     return verdict
 
 
-def is_operand(site: Site, value: Value) -> bool:
+def is_operand(site: InScope, value: Value) -> bool:
     """Whether a value is shown to be a tensor: by its making, its annotation, or what else is done with it."""
     if is_tensor(site.module, value) or held_sizes(site.module, site.scope, value) is not None:
         return True
@@ -260,7 +271,7 @@ _KEEPS_DTYPE = frozenset(
 )
 
 
-def is_floating(site: Site, value: Value, depth: int = 8) -> bool:
+def is_floating(site: InScope, value: Value, depth: int = 8) -> bool:
     """Whether the source shows a tensor to be of floating numbers: by what made it, or what that was made of."""
     kind = value.kind.removeprefix("in-place ").replace("method ", "method_")
     if kind in _FLOATING or held_sizes(site.module, site.scope, value) is not None:
@@ -364,11 +375,14 @@ def _is_number(site: Site, name: str) -> bool:
     return is_number(site, bound.value) if isinstance(bound, Operand) else bound is not None
 
 
-def is_number(site: Site, value: Value) -> bool:
+def is_number(site: InScope, value: Value) -> bool:
     """Whether a value surely is a Python number: by its arithmetic, its default, or what `__init__` makes of it."""
     if isinstance(value.constant, int | float) and not isinstance(value.constant, bool):
         return True
-    if value.kind in ("add", "sub", "mul", "div", "pow", "neg") and value.inputs:
+    if value.kind == "pow" and len(value.inputs) == 2:
+        base, exponent = value.inputs
+        return is_number(site, exponent) and (is_number(site, base) or _is_named_size(base))
+    if value.kind in ("add", "sub", "mul", "div", "neg") and value.inputs:
         return all(is_number(site, one) for one in value.inputs)
     if is_whole_number(value):
         return True
@@ -394,37 +408,86 @@ def is_number(site: Site, value: Value) -> bool:
     return False
 
 
-def _numeric_attribute(site: Site, attribute: str) -> bool:
+def _is_named_size(value: Value) -> bool:
+    return value.kind in ("attribute", "parameter") and value.path is not None and reads_as_size(value.path)
+
+
+def _numeric_attribute(site: InScope, attribute: str, depth: int = 6) -> bool:
     owner = site.scope.owner
-    assert owner is not None
-    assigned = sole_assignment(site.module, owner, attribute)
-    if assigned is None:
+    assigned = sole_assignment(site.module, owner, attribute) if owner is not None else None
+    if owner is None or assigned is None:
         return False
     for member in owner.family:
         init = member.methods.get("__init__")
         if init is not None and any(one is assigned for one in ast.walk(init)):
-            return _numeric(assigned, init)
+            return _numeric(site, assigned, init, depth)
     return isinstance(assigned, ast.Constant) and type(assigned.value) in (int, float)
 
 
-def _numeric(node: ast.expr, init: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+def _numeric(site: InScope, node: ast.expr, init: ast.FunctionDef | ast.AsyncFunctionDef, depth: int) -> bool:
+    """Whether an expression of `__init__` surely is a Python number."""
+
+    def numeric(part: ast.expr) -> bool:
+        return depth > 0 and _numeric(site, part, init, depth - 1)
+
     match node:
         case ast.Constant(value=value):
             return type(value) in (int, float)
         case ast.BinOp(left=left, right=right):
-            return _numeric(left, init) and _numeric(right, init)
+            return all(numeric(one) or _reads_as_size(one) for one in (left, right))
         case ast.UnaryOp(operand=operand):
-            return _numeric(operand, init)
+            return numeric(operand)
+        case ast.BoolOp(op=ast.Or(), values=[ast.Name(id=name), other]):  # `scale or head_dim ** -0.5`
+            return numeric(other) and (_numeric_parameter(init, name) or _optional_parameter(init, name))
+        case ast.IfExp(body=body, orelse=orelse):
+            given = [one for one in (body, orelse) if not (isinstance(one, ast.Name) and numeric(orelse))]
+            return all(map(numeric, given))
         case ast.Call(func=ast.Attribute(value=ast.Name(id="math"))):
             return True
         case ast.Call(func=ast.Name(id="float" | "int")):
             return True
         case ast.Name(id=name):
-            return _numeric_parameter(init, name)
+            made = _local_assignment(init, name)
+            return _numeric_parameter(init, name) or (made is not None and numeric(made))
+        case ast.Attribute(value=ast.Name(id=me), attr=attribute) if me == self_parameter(init):
+            return depth > 0 and _numeric_attribute(site, attribute, depth - 1)
         case ast.Attribute():
             return _reads_as_epsilon(ast.unparse(node))
         case _:
             return False
+
+
+def _reads_as_size(node: ast.expr) -> bool:
+    """Whether a name says that it is a size: `config.hidden_size`, `head_dim`, `getattr(config, "head_dim", None)`."""
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return reads_as_size(name)
+        case ast.Call(func=ast.Name(id="getattr"), args=[_, ast.Constant(value=str(name)), *_]):
+            return reads_as_size(name)
+        case _:
+            return False
+
+
+def _local_assignment(init: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> ast.expr | None:
+    """What a function binds a name to, where it does so once."""
+    found = [one for one in ast.walk(init) if isinstance(one, ast.Name) and one.id == name]
+    if sum(not isinstance(one.ctx, ast.Load) for one in found) != 1:
+        return None
+    for node in ast.walk(init):
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target = node.targets[0]
+            if isinstance(target, ast.Name) and target.id == name:
+                return node.value
+    return None
+
+
+def _optional_parameter(function: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> bool:
+    """Whether a parameter is None where it is not given."""
+    arguments = function.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    defaults = [*zip(reversed(positional), reversed(arguments.defaults), strict=False)]
+    defaults += [(one, given) for one, given in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if given]
+    return any(one.arg == name and isinstance(given, ast.Constant) and given.value is None for one, given in defaults)
 
 
 def _numeric_parameter(function: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> bool:

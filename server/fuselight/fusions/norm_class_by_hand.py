@@ -53,7 +53,16 @@ from dataclasses import dataclass, field
 
 from fuselight.fusions import provenance
 from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion
-from fuselight.fusions.class_bodies import ClassBody, Outline, Way, called_kind, class_body, ways
+from fuselight.fusions.class_bodies import (
+    ClassBody,
+    Outline,
+    Way,
+    called_kind,
+    class_body,
+    is_of_plain_class,
+    is_whole,
+    ways,
+)
 from fuselight.fusions.matching import Operand, cast_operand
 from fuselight.fusions.model import Safety
 from fuselight.fusions.naming import free_function, snake_case
@@ -460,14 +469,17 @@ class M(nn.Module):
     )
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
-        if scope.owner is None or scope.function.name != "forward":
+        if scope.owner is None or not is_of_plain_class(scope):
             return
-        text = scope.statement.lines_of(scope.owner.node)
-        if not any(word in text for word in _IN_CLASS) or len(text) > 8000:
+        called = [method for name, method in scope.owner.methods.items() if name == "__init__" or name in scope.words]
+        texts = [scope.statement.lines_of(method) for method in (scope.function, *called)]
+        if not any(word in text for text in texts for word in _IN_CLASS):
             return
         body = class_body(module, scope)
-        if body is None:
-            return
+        if body is not None:
+            yield from (found for found in self._found(body) if is_whole(scope))
+
+    def _found(self, body: ClassBody) -> Iterator[Match]:
         refused: list[Match] = []
         norms = (*SpelledOutRmsNorm.rewrites, *SpelledOutLayerNorm.rewrites)
         for way in ways(body, (*_ADDED, *_CALLED, *norms, *_PROMOTED, *_IMAGES, *_OTHERS)):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fuselight.graph.classes import local_names
-from fuselight.graph.mentions import Function
+from fuselight.graph.facts import Function, children_of
 from fuselight.source.statements import Statement
 
 
@@ -30,13 +30,24 @@ def is_hidden(statement: Statement, node: ast.Name, name: str, top: ast.AST | No
 
 def around(statement: Statement, node: ast.AST) -> list[ast.AST]:
     """The nodes around `node`, inmost first."""
-    parents = parents_of(statement)
+    outside: list[ast.AST] = []
+    if not isinstance(node, ast.stmt | ast.expr):
+        parents = parents_of(statement)
+    else:
+        statement.note_lines_of(node)
+        part = statement.parts.of(node)
+        method = part.node
+        if part is statement.parts.rest or method is None:
+            parents = statement.keep("parents", _parents)
+        else:
+            parents = part.derive("parents", lambda: _parents_in([method]))
+            outside += statement.body
     found: list[ast.AST] = []
     parent = parents.get(node)
     while parent is not None:
         found.append(parent)
         parent = parents.get(parent)
-    return found
+    return found + outside
 
 
 def functions_around(statement: Statement, node: ast.AST) -> list[Function]:
@@ -50,4 +61,15 @@ def parents_of(statement: Statement) -> Mapping[ast.AST, ast.AST]:
 
 
 def _parents(statement: Statement) -> Mapping[ast.AST, ast.AST]:
-    return {child: node for top in statement.body for node in ast.walk(top) for child in ast.iter_child_nodes(node)}
+    return _parents_in(statement.body)
+
+
+def _parents_in(tops: Sequence[ast.AST]) -> dict[ast.AST, ast.AST]:
+    found: dict[ast.AST, ast.AST] = {}
+    stack = [*tops]
+    while stack:
+        node = stack.pop()
+        children = children_of(node)
+        found.update(dict.fromkeys(children, node))
+        stack += children
+    return found

@@ -120,7 +120,35 @@ def parse_pattern(text: str) -> Pattern:
     Raises:
         ValueError: It is Python that a pattern cannot hold.
     """
-    return _parsed(ast.parse(text, mode="eval").body)
+    return _same(_parsed(ast.parse(text, mode="eval").body))
+
+
+_KNOWN: dict[Pattern, Pattern] = {}
+
+
+def _same(pattern: Pattern) -> Pattern:
+    """`pattern` with one object for all equal parts, of this and of other patterns."""
+    known = _KNOWN.get(pattern)
+    if known is not None:
+        return known
+    match pattern:
+        case Product(coefficient, factors):
+            found: Pattern = Product(coefficient, tuple((_same(part), exponent) for part, exponent in factors))
+        case Sum(constant, terms):
+            found = Sum(constant, tuple((scale, _same(part)) for scale, part in terms))
+        case Call(kind, arguments):
+            found = Call(kind, tuple((name, _same(part)) for name, part in arguments))
+        case Either(options):
+            found = Either(tuple(map(_same, options)))
+        case Cast(inner):
+            found = Cast(_same(inner))
+        case Item(whole, index):
+            found = Item(_same(whole), index)
+        case Display(elements):
+            found = Display(tuple(map(_same, elements)))
+        case _:
+            found = pattern
+    return _KNOWN.setdefault(found, found)
 
 
 def variables_of(pattern: Pattern) -> frozenset[str]:

@@ -21,8 +21,9 @@ from fuselight.fusions.site import Site, brief, number_text
 from fuselight.fusions.writes import written_behind
 from fuselight.graph.classes import assigned_names
 from fuselight.graph.kinds import METADATA_ATTRIBUTES, is_random, read_as
-from fuselight.graph.values import Consumption, Value
+from fuselight.graph.values import Consumption, Use, Value, Write
 from fuselight.source.names import bound_names
+from fuselight.source.statements import Statement
 
 _FLOAT32 = 1e-7
 """Constants that are closer than this differ by less than a float32 rounds."""
@@ -59,12 +60,11 @@ class Planned:
         site = self.site
         place = site.place
         source = brief(self.statement.source(place.node))
-        message = f"`{source}` {self.fusion.says.format(label=self.label)}"
         notes: list[str] = []
         operands: dict[str, str | None] = {}
         refusal = self._sound() or self._asked(notes) or self._at_hand(operands)
         if refusal is not None:
-            return Match(self.fusion, site.scope.name, place, message, refused=refusal, parts=self._parts())
+            return self._refused(refusal)
         safety = Safety.NUMERICS if notes else site.rewrite.safety
         if site.rewrite.safety is not Safety.EXACT:
             safety = site.rewrite.safety
@@ -78,13 +78,32 @@ class Planned:
             self.fusion,
             site.scope.name,
             place,
-            message,
+            self._message(),
             title,
             safety,
             others,
             lambda: self._actions(template),
             parts=self._parts(),
         )
+
+    def _message(self) -> str:
+        return f"`{brief(self.statement.source(self.site.place.node))}` {self.fusion.says.format(label=self.label)}"
+
+    def _refused(self, refusal: Refusal) -> Match:
+        place = self.site.place
+        return Match(self.fusion, self.site.scope.name, place, self._message(), refused=refusal, parts=self._parts())
+
+    def _is_handled(self, value: Value) -> bool:
+        """Whether somebody else sees to a part that is computed elsewhere, and to its statement."""
+        return False
+
+    def _is_replaced(self, use: Use) -> bool:
+        """Whether what uses a part gets another value in its place."""
+        return False
+
+    def _changes_in_place(self, value: Value) -> bool:
+        """Whether a part without an expression of its own writes to memory that others may see."""
+        return value.kind != "unpack"
 
     def _parts(self) -> frozenset[ast.AST]:
         again = [one.value for one in self.found.repeated if one.value.kind not in ("parameter", "joined")]
@@ -176,13 +195,15 @@ class Planned:
         first = root.order
         for value in self.found.inner:
             first = min(first, value.order)
-            if value.node is None and value.kind != "unpack":
+            if value.node is None and self._changes_in_place(value):
                 return Refusal("a part of it is changed in place", site.place)
             kept = value not in self.gone
             if kept and not _OF_GRADIENTS.isdisjoint(site.scope.words):
                 return Refusal("its gradient may be asked for", self._place(value))
             if kept and not site.rewrite.shared:
                 return Refusal(f"`{self._source(value)}` is used again", self._place(value))
+            if self._is_handled(value):
+                continue
             if not kept and value.block is not root.block:
                 return Refusal("its parts are computed in different branches or loops", self._place(value))
             if value.block is not root.block and self._contexts(value) != self._contexts(root):
@@ -196,14 +217,35 @@ class Planned:
             return Refusal("the function may leave, or torch be switched over, in between", site.place)
         reads = [one for one in self.found.bound.values() if isinstance(one, Operand)]
         for value in self.found.inner:
-            if value not in self.gone and graph.written_between(value, value.order, root.order) is not None:
+            if value not in self.gone and self._written_between(value, value.order) is not None:
                 return Refusal(f"`{self._source(value)}` may be changed in between", self._place(value))
         for operand in (*reads, *self.found.repeated):
-            write = graph.written_between(operand.value, first, root.order)
+            write = self._written_between(operand.value, self._first_read(operand.value, first))
             if write is not None:
                 at = write.node if isinstance(write.node, ast.expr | ast.stmt) else site.place.node
                 return Refusal("its input may be changed in between", Place(self.statement, at))
         return None
+
+    def _first_read(self, value: Value, otherwise: int) -> int:
+        """When the site first reads an operand."""
+        parts = (self.root, *self.found.inner, *self.found.numbers)
+        return min((one.order for one in parts if value in (*one.inputs, *one.keywords.values())), default=otherwise)
+
+    def _written_between(self, value: Value, first: int) -> Write | None:
+        """The first write that may change `value` before the root, but for what the rewrite takes away."""
+        going = self._going()
+        for write in self.site.graph.writes:
+            if first < write.order < self.root.order and write.node not in going and self._hits(write, value):
+                return write
+        return None
+
+    def _going(self) -> set[ast.AST]:
+        """The expressions, and statements that write in place, which the rewrite takes away."""
+        nodes = (one.node if one.node is not None else one.statement for one in self.gone)
+        return {one for one in nodes if one is not None}
+
+    def _hits(self, write: Write, value: Value) -> bool:
+        return write.hits(value.roots)
 
     def _contexts(self, value: Value) -> set[ast.AST]:
         """The `with` statements around a value: what stands in `torch.no_grad()` has no gradient."""
@@ -261,7 +303,13 @@ class Planned:
             staying = {
                 value
                 for value in gone
-                if any(use.by is not self.root and use.by not in gone and not _is_idle(use.by) for use in value.uses)
+                if any(
+                    use.by is not self.root
+                    and use.by not in gone
+                    and not _is_idle(use.by)
+                    and not self._is_replaced(use)
+                    for use in value.uses
+                )
                 or any(use.how is Consumption.RETURNED for use in value.uses)
             }
             if not staying:
@@ -271,7 +319,8 @@ class Planned:
     def _statements_go(self) -> Refusal | None:
         """Find the statements that held nothing but what disappears."""
         root = self.root
-        statements = {value.statement for value in self.gone if value.statement is not root.statement}
+        going = [value for value in self.gone if not self._is_handled(value)]
+        statements = {value.statement for value in going if value.statement is not root.statement}
         numbers = set(self.found.numbers) - set(self.found.inner)
         for statement in sorted((one for one in statements if one is not None), key=lambda one: one.lineno):
             there = [value for value in self.gone if value.statement is statement]
@@ -313,7 +362,10 @@ class Planned:
 
     def _at_hand(self, operands: dict[str, str | None]) -> Refusal | None:
         """Find the source of every operand as it can stand at the root."""
-        uses = _uses_of_variables(self.site.rewrite.replacement)
+        return self._at_root(self.site.rewrite.replacement, operands)
+
+    def _at_root(self, template: str, operands: dict[str, str | None]) -> Refusal | None:
+        uses = _uses_of_variables(template)
         for name in uses:
             bound = self.found.bound.get(name)
             if isinstance(bound, Operand):
@@ -338,7 +390,9 @@ class Planned:
             if isinstance(node, ast.Name) and self._still_holds(node, node.id):
                 return node.id
         for node in nodes:
-            if isinstance(bound.value.constant, int | float | str | bool):
+            if isinstance(bound.value.constant, int | float | str | bool) and isinstance(
+                node, ast.Constant | ast.UnaryOp
+            ):
                 return self.statement.source(node)
             if self._can_be_moved(node, bound.value):
                 return self.statement.source(node)
@@ -349,8 +403,10 @@ class Planned:
     def _loses_a_name(self, node: ast.expr) -> bool:
         """Whether a statement goes that binds a name in `node`, as where one value is computed twice."""
         block, at = self.root.block.statements, self._statement_of(node)
-        before = [one for one in self.removed if at is not None and block.index(one) < at]
-        return not _bound_in(before, self).isdisjoint(one.id for one in ast.walk(node) if isinstance(one, ast.Name))
+        before = [one for one in self.removed if at is not None and one in block and block.index(one) < at]
+        return not bound_in(before, self.statement).isdisjoint(
+            one.id for one in ast.walk(node) if isinstance(one, ast.Name)
+        )
 
     def _statement_of(self, node: ast.expr) -> int | None:
         """The number in the root's block of the statement in which `node` stands."""
@@ -376,7 +432,7 @@ class Planned:
         between = self._between(node)
         if between is None:
             return False
-        return name not in _bound_in(between, self)
+        return name not in bound_in(between, self.statement)
 
     def _can_be_moved(self, node: ast.expr, value: Value) -> bool:
         """Whether an operand may be evaluated at the root: nothing in between has an effect, or binds its names."""
@@ -388,15 +444,17 @@ class Planned:
         graph, root = self.site.graph, self.root
         names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
         attributes = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
-        if names & _bound_in(between, self) or attributes & self.site.matcher.stored_attributes:
+        if names & bound_in(between, self.statement) or attributes & self.site.matcher.stored_attributes:
             return False
         if between and self._has_effects(node, value, between):
             return False
-        if any(value.order < write.order < root.order for write in graph.writes):
+        going = self._going()
+        if any(value.order < write.order < root.order and write.node not in going for write in graph.writes):
             return False
         return not any(
             value.order < one.order < root.order
             and (one.kind in ("call", "instance", "opaque") or is_random(one.kind))
+            and not isinstance(one.node, _HARMLESS)
             and one not in self.gone
             for one in graph.values
         )
@@ -417,7 +475,10 @@ class Planned:
         )
 
 
-_KEEPS_RESULT = frozenset("relu softmax log_softmax sigmoid tanh logsumexp hypot exp expm1 sqrt rsqrt cdist".split())
+_KEEPS_RESULT = frozenset(
+    "relu softmax log_softmax sigmoid tanh logsumexp hypot exp expm1 sqrt rsqrt cdist"
+    " scaled_dot_product_attention".split()
+)
 """Kinds whose backward pass reads their result. Source: tools/autograd/derivatives.yaml, torch 2.13."""
 
 _KEEPS_NO_OPERAND = frozenset("relu softmax log_softmax sigmoid tanh exp expm1 sqrt rsqrt cross_entropy".split())
@@ -433,6 +494,9 @@ _KEEPS_OPERAND = frozenset(
 )
 """Kinds whose backward pass reads their operands; a product with a number reads none."""
 
+
+_HARMLESS = (ast.Slice, ast.ListComp, ast.SetComp, ast.DictComp)
+"""Expressions that the graph does not follow, and of which a write tells where they have an effect."""
 
 _OF_GRADIENTS = frozenset({"autograd", "grad", "retain_grad", "register_hook"})
 """Words of a function that may ask for the gradient of a part."""
@@ -490,8 +554,9 @@ def _contains(outer: ast.AST, node: ast.AST) -> bool:
     return first <= begin and end <= last  # pyright: ignore
 
 
-def _bound_in(statements: list[ast.stmt], planned: Planned) -> set[str]:
-    found = assigned_names(statements, planned.statement) if statements else set[str]()
+def bound_in(statements: list[ast.stmt], within: Statement) -> set[str]:
+    """The names that statements bind, delete or bind inside of expressions."""
+    found = assigned_names(statements, within) if statements else set[str]()
     for statement in statements:
         for node in ast.walk(statement):
             if isinstance(node, ast.NamedExpr):
@@ -537,6 +602,8 @@ def _kinds_in(template: str) -> tuple[str, ...]:
 def _label(template: str) -> str:
     tree = ast.parse(template, mode="eval").body
     tree = tree.operand if isinstance(tree, ast.UnaryOp) else tree
+    while isinstance(tree, ast.Call) and isinstance(tree.func, ast.Attribute):
+        tree = tree.func.value  # a method of the call's result
     return tree.func.id if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) else ""
 
 

@@ -11,7 +11,7 @@ import re
 from fuselight.fusions.base import Refusal
 from fuselight.fusions.plan import Place
 from fuselight.graph.classes import PRETRAINED_BASES, ClassInfo, Layer, resolve
-from fuselight.graph.mentions import Called, Function, Mention, facts_of, is_own_hook
+from fuselight.graph.mentions import Called, Function, Mention, is_own_hook
 from fuselight.graph.module import Module
 from fuselight.source.names import dotted
 
@@ -184,13 +184,10 @@ def replaced(module: Module, owner: ClassInfo, layer: Layer) -> Refusal | None:
                 return Refusal(f"`{member.name}.{special}` decides what its attributes are", _place(member))
         if name in member.methods or is_class_attribute(member.node, name):
             return Refusal(f"`{member.name}` has a class attribute or method `{name}`", _place(member))
-    for mention in module.mentions.of_attribute(name):
-        of_family = mention.owner in family
-        if mention.is_call or (of_family and _is_target_of(mention, layer.assignment)):
+    for mention in module.mentions.of_attribute_near(name, family):
+        if mention.is_call or (mention.owner is not None and _is_target_of(mention, layer.assignment)):
             continue
         if mention.owner is None and is_other_object(module, mention):
-            continue
-        if mention.owner is not None and not of_family:
             continue
         of_layer = isinstance(mention.parent, ast.Attribute) and mention.parent.attr in _OF_A_LAYER
         if of_layer and isinstance(mention.node.ctx, ast.Load):
@@ -349,8 +346,7 @@ def bias_is_expected(module: Module, layer: Layer) -> Refusal | None:
 
 def _bias_by_string(module: Module) -> Refusal | None:
     """`getattr(m, "bias")`, `m._parameters["bias"]`, `prune(m, name="bias")`: it is expected to be there."""
-    module.mentions.has_word("bias")
-    for statement in module.statements:
+    for statement in module.mentions.statements_with("bias"):
         if not _BIAS_STRING.search(statement.text):
             continue
         for top in statement.body:
@@ -512,7 +508,7 @@ def _assigns(owner: ast.ClassDef, name: str, module: Module) -> bool:
     info = module.classes.by_node.get(owner)
     members = info.family if info is not None else ()
     for member in members:
-        for mention in facts_of(member.statement).attributes.get(name, ()):
+        for mention in module.mentions.of_attribute_in(member.statement, name):
             if mention.owner is member.node and isinstance(mention.node.ctx, ast.Store):
                 return True
         if name in member.methods:

@@ -10,7 +10,7 @@ from fuselight.fusions.base import Refusal
 from fuselight.fusions.parents import around
 from fuselight.fusions.plan import Place
 from fuselight.graph.classes import resolve
-from fuselight.graph.mentions import words_of
+from fuselight.graph.facts import Function, walk, words_around
 from fuselight.graph.module import Module, Scope
 
 _REFERENCE = frozenset("reference ref naive test tests expected golden eager slow python fwd bwd backward grad".split())
@@ -51,7 +51,7 @@ def reads_as_reference(scope: Scope) -> Refusal | None:
 def _beside_the_call(
     module: Module, scope: Scope, kinds: tuple[str, ...], root: ast.AST, operand: str | None
 ) -> Refusal | None:
-    if not any(word.lower() in kinds for word in words_of(scope.statement)):
+    if not any(word.lower() in kinds for word in words_around(scope.statement, scope.function)):
         return None
     around_root = [one for one in around(scope.statement, root) if isinstance(one, ast.If | ast.IfExp | ast.Try)]
     for one in around_root:
@@ -63,14 +63,21 @@ def _beside_the_call(
                 return Refusal("it stands in for the call where torch lacks it", Place(scope.statement, tested))
     if operand is None:
         return None
-    for branch in ast.walk(scope.function):
-        if isinstance(branch, ast.If | ast.IfExp) and not (branch in around_root and not branch.orelse):
-            for node in ast.walk(branch):
-                if not isinstance(node, ast.Call) or node is root or not node.args:
+    for branch, calls in module.once(("branches", scope.function), lambda: _branches(scope.function)):
+        if not (branch in around_root and not branch.orelse):
+            for node in calls:
+                if node is root:
                     continue
                 if _names_kind(module, node.func, kinds) and ast.unparse(node.args[0]) == operand:
                     return Refusal("the call itself stands in another branch", Place(scope.statement, node))
     return None
+
+
+def _branches(function: Function) -> list[tuple[ast.If | ast.IfExp, list[ast.Call]]]:
+    """The branches of a function, each with the calls in it that are given something by position."""
+    nodes = walk(function)
+    branches = [node for node in nodes if isinstance(node, ast.If | ast.IfExp)]
+    return [(one, [node for node in walk(one) if isinstance(node, ast.Call) and node.args]) for one in branches]
 
 
 def _names_kind(module: Module, node: ast.expr, kinds: tuple[str, ...]) -> bool:

@@ -305,10 +305,10 @@ class _Follow:
         return (found, skipped, False) if found is not None else None
 
     def _scope_of(self, function: Function) -> Scope | None:
-        for statement in self.module.statements:
-            if function in statement.body:
-                return next((one for one in self.module.scopes(statement) if one.function is function), None)
-        return None
+        home = self.module.home_of(function)
+        if home is None:
+            return None
+        return next((one for one in self.module.scopes(home) if one.function is function), None)
 
     def _scopes(self) -> Iterator[Scope]:
         self.module.mentions.look_at_everything()

@@ -1,0 +1,171 @@
+"""Attention written out as matmul, scale, mask, softmax, dropout, matmul: one call of `scaled_dot_product_attention`.
+
+Found over what is computed, not by spelling: products by `@`, `matmul`, `mm`, `bmm`, `baddbmm` and `einsum` with any
+letters; axes in any order, turned by `transpose`, `permute`, `.mT`, `swapaxes`, einops' `rearrange`; a scale on the
+queries, the keys or the scores, by `*`, `/`, `math.sqrt`, `** -0.5`, a parameter per head, or none; masks that are
+added, filled in (`masked_fill`, `masked_fill_`, `torch.where`) with minus infinity or a number as low, several of
+them, or under a condition (`if mask is not None:`); softmax as a function, a method, a layer, or by hand, in float32
+and back; dropout as a function, a layer, or none; keys and values whose heads are repeated for groups of queries.
+
+## What it saves
+TODO(measure)
+
+## Fix safety
+Always `numerics`: the call works in blocks, so that it rounds otherwise, and it has first gradients only. The title
+says what else differs at the site:
+
+- A query whose keys are all masked gives zeros. Filled with minus infinity it gave NaN, filled with a large number the
+  mean of all values. A causal mask leaves each query itself.
+- Dropout draws other random numbers, of the same distribution.
+- What the source does not show is assumed: `transpose(1, 2)` exchanges the last two axes of what has three.
+
+Parameters, buffers and their names stay, so that checkpoints load. The scale is left out where the source shows it to
+be the call's own (the square root of the queries' last axis), and handed over otherwise, 1.0 for none; a tensor that
+scales a head is multiplied into the queries, so that it keeps its gradient. What is added to the scores is converted
+to the queries' dtype where the source does not show it to be floating: a mask of truth values that is added stays a
+summand. `is_causal=True` stands for a triangle only where the source shows as many queries as keys: with a cache, the
+call's own triangle would be another one. It never stands beside `attn_mask`, which some kernels refuse. The result
+may lie otherwise in memory: a `view` of it becomes a `reshape`.
+
+## Refused when
+- the weights are returned, stored, read by an inner function, or used again, or changed before they meet the values;
+- the scores are changed as no mask can say: clamped, capped by `tanh`, mixed between heads, with an extra column for a
+  sink, by a call of which nothing is known, by a mask that is multiplied;
+- the softmax is over another axis than the keys, or that is not shown; it attends over channels;
+- masked scores become a number that blocks no key, or not every query keeps a key by the very shape of the mask;
+- it is not shown what scales the scores, or that it is positive where a mask is filled in before;
+- a fused kernel is called in another branch or another method, or the class asks whether torch has the call;
+- the file asks for more than first gradients; a dtype is converted to that the call does not take;
+- masked scores get another name under a condition, or several masks stand under one;
+- an input may be changed in between, or the result in place behind it;
+- the function is a reference, or an eager twin of another one.
+
+Source: `torch.nn.functional.scaled_dot_product_attention`, torch 2.13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fuselight.fusions.attention_plan import AttentionPlan
+from fuselight.fusions.attention_reader import AttentionReader
+from fuselight.fusions.attentions import Attention
+from fuselight.fusions.base import Example, Match, NearMiss, Refusal, fusion, model_text
+from fuselight.fusions.matching import Matcher
+from fuselight.fusions.model import Safety
+from fuselight.fusions.plan import Place
+from fuselight.fusions.planned import OneCall
+from fuselight.fusions.site import brief
+from fuselight.graph.module import Module, Scope
+
+_HEAD = "import torch\nimport torch.nn.functional as F\n\n"
+
+
+def _spelled(body: str) -> str:
+    lines = "".join(f"    {line}\n" for line in body.split("\n"))
+    return f"{_HEAD}\ndef f(q, k, v, m):\n{lines}"
+
+
+_SOFTMAXES = frozenset({"softmax", "Softmax", "exp", "log_softmax", "LogSoftmax"})
+
+
+@fusion
+class AttentionByHand(OneCall):
+    __doc__ = __doc__
+
+    code = "FUS301"
+    name = "attention-by-hand"
+    words = (_SOFTMAXES, frozenset({"torch"}))
+    examples = (
+        Example(
+            before=model_text(
+                "self.qkv = nn.Linear(16, 48)\nself.out = nn.Linear(16, 16)",
+                "n, t, d = x.shape\n"
+                "q, k, v = self.qkv(x).split(16, dim=2)\n"
+                "q = q.view(n, t, 4, 4).transpose(1, 2)\n"
+                "k = k.view(n, t, 4, 4).transpose(1, 2)\n"
+                "v = v.view(n, t, 4, 4).transpose(1, 2)\n"
+                "att = (q @ k.transpose(-2, -1)) / k.size(-1) ** 0.5\n"
+                'att = att.masked_fill(torch.tril(torch.ones(t, t)) == 0, float("-inf"))\n'
+                "y = F.softmax(att, dim=-1) @ v\n"
+                "return self.out(y.transpose(1, 2).reshape(n, t, d))",
+            ),
+            after=model_text(
+                "self.qkv = nn.Linear(16, 48)\nself.out = nn.Linear(16, 16)",
+                "n, t, d = x.shape\n"
+                "q, k, v = self.qkv(x).split(16, dim=2)\n"
+                "q = q.view(n, t, 4, 4).transpose(1, 2)\n"
+                "k = k.view(n, t, 4, 4).transpose(1, 2)\n"
+                "v = v.view(n, t, 4, 4).transpose(1, 2)\n"
+                "y = F.scaled_dot_product_attention(q, k, v, is_causal=True)\n"
+                "return self.out(y.transpose(1, 2).reshape(n, t, d))",
+            ),
+            safety=Safety.NUMERICS,
+        ),
+        Example(
+            before=_HEAD
+            + """
+def f(q, k, v, bias=None):
+    scores = torch.einsum("bihd,bjhd->bhij", q, k) * 0.25
+    if bias is not None:
+        scores = scores + bias
+    weights = scores.softmax(dim=-1)
+    return torch.einsum("bhij,bjhd->bihd", weights, v)
+""",
+            after=_HEAD
+            + """
+def f(q, k, v, bias=None):
+    attn_mask = None
+    if bias is not None:
+        attn_mask = bias.to(q.dtype)
+    return F.scaled_dot_product_attention(
+        q.transpose(1, 2),
+        k.transpose(1, 2),
+        v.transpose(1, 2),
+        attn_mask=attn_mask,
+        scale=0.25,
+    ).transpose(1, 2)
+""",
+            inputs=((2, 5, 3, 8), (2, 7, 3, 8), (2, 7, 3, 8), (3, 5, 7)),
+            safety=Safety.NUMERICS,
+        ),
+    )
+    near_misses = (
+        NearMiss(_spelled("a = (q @ k.mT / 8).softmax(-1)\nreturn a @ v, a"), "the weights are returned"),
+        NearMiss(_spelled("return torch.tanh(q @ k.mT).softmax(-1) @ v"), "changes the scores as no mask can say"),
+        NearMiss(_spelled("return (q @ k.mT).softmax(-2) @ v"), "summed over the queries"),
+        NearMiss(_spelled("return (q @ k.mT).softmax(dim=1) @ v"), "dimension 1 of the softmax"),
+        NearMiss(_spelled("return (q @ k.mT * m).softmax(-1) @ v"), "scales all scores of a head alike"),
+        NearMiss(_spelled("return ((q @ k.mT).softmax(-1) * m) @ v"), "changed before they meet the values"),
+        NearMiss(_spelled("return (q @ k.mT).masked_fill(m, -1.0).softmax(-1) @ v"), "blocks no key"),
+        NearMiss(_spelled("return (q.mT @ k).softmax(-1) @ v.mT"), "attends over channels"),
+        NearMiss(_spelled("return q.softmax(-1) @ (k.softmax(-2).mT @ v)"), ""),
+    )
+    label = "scaled_dot_product_attention"
+    says = "is attention written out"
+    does = "Replace the attention by one call of {label}"
+
+    def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
+        if not self._may_hold(scope):
+            return
+        graph = module.graph(scope)
+        if graph.opaque is not None:
+            return
+        matcher = Matcher(module, scope.owner, graph)
+        reader = AttentionReader(module, scope, matcher)
+        for value, found in reader.attentions():
+            if isinstance(found, Attention):
+                yield AttentionPlan(type(self), module, scope, matcher, found).match()
+            elif value.node is not None:
+                yield self._refused(scope, Place(scope.statement, value.node), found)
+
+    def _refused(self, scope: Scope, place: Place, refusal: Refusal) -> Match:
+        message = f"`{brief(scope.statement.source(place.node))}` {self.says}"
+        return Match(type(self), scope.name, place, message, refused=refusal)
+
+    def _may_hold(self, scope: Scope) -> bool:
+        """Whether a softmax stands in the function, by any spelling, or under the name of a layer."""
+        if not _SOFTMAXES.isdisjoint(scope.words):
+            return True
+        layers = scope.owner.layers.items() if scope.owner is not None else ()
+        return any(name in scope.words and (one.kind or "").endswith("Softmax") for name, one in layers)

@@ -1,0 +1,822 @@
+"""From an attention to the edit that makes it one call: its scale, its masks, its dropout, and what goes."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from fuselight.fusions.attention_masks import MaskWriter, Operands, Said, held
+from fuselight.fusions.attentions import Attention, Factor, Mask
+from fuselight.fusions.base import Match, Refusal
+from fuselight.fusions.extents import Extent, Extents
+from fuselight.fusions.fused_branches import beside_fused
+from fuselight.fusions.matching import Found, Matcher, Operand, operands_of
+from fuselight.fusions.model import Safety
+from fuselight.fusions.naming import free_local
+from fuselight.fusions.needs import higher_gradients, is_number
+from fuselight.fusions.parents import around
+from fuselight.fusions.plan import (
+    Action,
+    AssignedTemplate,
+    Insert,
+    Place,
+    RenameMethod,
+    ReplaceExpression,
+    ReplaceStatements,
+    Template,
+)
+from fuselight.fusions.planned import OneCall, Planned, bound_in
+from fuselight.fusions.repeated_heads import Repeat, repeated
+from fuselight.fusions.results_viewed import lies_as_a_product, views_of, written_by_callers
+from fuselight.fusions.site import Rewrite, Site
+from fuselight.graph.constants import is_tensor_of_number
+from fuselight.graph.mentions import self_parameter
+from fuselight.graph.module import Module, Scope
+from fuselight.graph.ranks import rank_of
+from fuselight.graph.values import ANYTHING, EXTERNAL, Consumption, Graph, Use, Value, Write
+
+_ROUNDS = "it rounds otherwise, and has first gradients only"
+_DRAWS = "dropout draws other numbers"
+
+
+@dataclass(slots=True, eq=False)
+class _Arm:
+    """A mask under a condition, as it is computed once the attention is one call."""
+
+    branch: ast.If
+    statement: ast.stmt
+    template: str
+
+
+class AttentionPlan:
+    """How one attention becomes one call, or why not."""
+
+    def __init__(self, fusion: type[OneCall], module: Module, scope: Scope, matcher: Matcher, at: Attention) -> None:
+        self.fusion = fusion
+        self.module = module
+        self.scope = scope
+        self.graph: Graph = matcher.graph
+        self.matcher = matcher
+        self.at = at
+        self.extents = Extents(self.graph, matcher)
+        self.operands = Operands()
+        self.notes: list[str] = [_ROUNDS, *at.assumed]
+        self.masks = MaskWriter(self, matcher, self.extents, at)
+        self.inner = list(at.inner)
+        self.numbers: list[Value] = []
+        self.arms: list[_Arm] = []
+        self.before: str | None = None
+        """What the mask is before the first condition."""
+        self.mask_name = ""
+        self.prepared: list[tuple[str, str]] = []
+        """Names of masks that are computed right before the call, with their templates."""
+        self.viewed: list[ast.Call] = []
+        """Calls of `view` on the result, which may lie otherwise in memory."""
+        self.replaced: dict[Value, str] = {}
+        """What is read of the scores' shape, with the template that reads it of queries and keys."""
+
+    def match(self) -> Match:
+        """The match, or the refusal."""
+        template = self._template()
+        rewrite = Rewrite(
+            "",
+            template if isinstance(template, str) else "scaled_dot_product_attention()",
+            Safety.NUMERICS,
+            "; ".join(dict.fromkeys(self.notes)),
+            integers=tuple(name for name in self.operands.bound if name[0] not in "qkv"),
+        )
+        found = Found(dict(self.operands.bound), tuple(dict.fromkeys(self.inner)), tuple(self._constants()))
+        site = Site(self.module, self.scope, self.graph, self.matcher, rewrite, self.at.root, found)
+        planned = _PlannedAttention(self.fusion, site, self)
+        if isinstance(template, Refusal):
+            return planned.refused(template)
+        return planned.match()
+
+    def _constants(self) -> list[Value]:
+        """What was computed for the scale and for masked scores alone."""
+        found: dict[Value, None] = {}
+        waiting = [*self.numbers, *self.at.fillers]
+        found.update(dict.fromkeys(self.masks.inverted))
+        # What only says the dtype of a conversion goes with it.
+        said = [one for cast in self.at.casts for one in (*cast.inputs[1:], *cast.keywords.values())]
+        waiting += [one for one in said if one.kind == "attribute" and len(one.uses) == 1]
+        while waiting:
+            one = waiting.pop()
+            if one in found or one.kind in ("parameter", "joined", "global", "constant"):
+                found.setdefault(one)
+                continue
+            found[one] = None
+            waiting += [*one.inputs, *one.keywords.values()]
+        return [one for one in found if one.kind != "parameter" and one not in self.at.inner]
+
+    # -- the call
+
+    def _template(self) -> str | Refusal:
+        root = self.at.root.node
+        assert root is not None
+        refusal = beside_fused(self.module, self.scope, root) or higher_gradients(self.module) or self._used_again()
+        if refusal is not None:
+            return refusal
+        if self.at.behind or not lies_as_a_product(self.graph, self.at.root):
+            views = views_of(self.module, self.scope, self.graph, self.at.root)
+            if views.refused is not None:
+                return views.refused
+            # Where the call stands in the same expression, both would lay out the same lines anew.
+            inside = [one for one in views.calls if any(node is root for node in ast.walk(one))]
+            self.viewed = [one for one in views.calls if one not in inside]
+            if inside:
+                self.at.behind += ".contiguous()"
+        heads = self._heads()
+        query, key, value = (
+            self.operands.name(one.operand, hint)
+            for one, hint in ((self.at.query, "q"), (heads[0], "k"), (heads[1], "v"))
+        )
+        scale = self._scale()
+        if isinstance(scale, Refusal):
+            return scale
+        scale_text, folded = scale
+        self._read_elsewhere(query, key)
+        mask = self._mask(self._dtype(query, key, value))
+        if isinstance(mask, Refusal):
+            return mask
+        refusal = self._dtypes(bool(folded))
+        if refusal is not None:
+            return refusal
+        arguments = [
+            f"{query}{self.at.query.methods}{folded}",
+            f"{key}{heads[0].methods}",
+            f"{value}{heads[1].methods}",
+        ]
+        arguments += mask
+        dropout = self._dropout()
+        if dropout is not None:
+            arguments.append(f"dropout_p={dropout}")
+        if scale_text is not None:
+            arguments.append(f"scale={scale_text}")
+        if heads[2]:
+            arguments.append("enable_gqa=True")
+        return f"scaled_dot_product_attention({', '.join(arguments)}){self.at.behind}"
+
+    def _read_elsewhere(self, query: str, key: str) -> None:
+        """Have the shape, dtype and device that the function reads of the scores read of the queries and keys."""
+        names = [self.operands.bound[name].node for name in (query, key)]
+        if not all(isinstance(one, ast.Name) for one in names) or self.at.query.factors or self.at.key.factors:
+            return
+        sizes: dict[object, str] = {
+            -1: f"{key}.shape[{self.at.key.tokens}]",
+            -2: f"{query}.shape[{self.at.query.tokens}]",
+        }
+        for_masks = {one for mask in self.at.masks for one in _for_it_alone(mask.operand.value)}
+        for value in self.at.inner:
+            if value.order > self.at.softmax.order:
+                continue
+            for use in value.uses:
+                by = use.by
+                if use.how is not Consumption.METADATA or by is None or by.node is None:
+                    continue
+                if isinstance(by.node, ast.Attribute) and by.node.attr in ("dtype", "device"):
+                    if by.node.attr == "device" or by in for_masks or not self._is_converted(value):
+                        self.replaced[by] = f"{query}.{by.node.attr}"
+                elif not self.at.is_ordered:
+                    continue  # its sizes are in another order
+                elif isinstance(by.node, ast.Call) and len(by.inputs) == 2 and by.inputs[1].constant in sizes:
+                    self.replaced[by] = sizes[by.inputs[1].constant]
+                elif isinstance(by.node, ast.Attribute) and by.node.attr == "shape":
+                    self._shape_elsewhere(by, sizes)
+
+    def _is_converted(self, value: Value) -> bool:
+        """Whether scores may be of another dtype than the queries: what is converted on the way, or by the softmax."""
+        return any(one.order <= value.order for one in self.at.casts)
+
+    def _shape_elsewhere(self, shape: Value, sizes: Mapping[object, str]) -> None:
+        """`scores.shape[-1]`, `scores.shape[-2:]`."""
+        templates: dict[Value, str] = {}
+        for use in shape.uses:
+            by = use.by
+            if by is None or by.kind != "getitem" or not isinstance(by.node, ast.Subscript):
+                return
+            cut = by.node.slice
+            if by.inputs[1].constant in sizes:
+                templates[by] = sizes[by.inputs[1].constant]
+            elif isinstance(cut, ast.Slice) and cut.upper is None and cut.step is None and _is_minus_two(cut.lower):
+                templates[by] = f"({sizes[-2]}, {sizes[-1]})"
+            else:
+                return
+        self.replaced.update(templates)
+        self.replaced[shape] = ""
+
+    def _heads(self) -> tuple[_Operand, _Operand, bool]:
+        """The keys and values, as they are before their heads are repeated for the queries', if both are."""
+        key, value = self.at.key, self.at.value
+        plain = _Operand(key.operand, key.methods), _Operand(value.operand, value.methods), False
+        if self.at.query.methods or key.methods or value.methods:
+            return plain
+        one = repeated(self.module, self.scope, self.graph, self.matcher, key.operand)
+        other = repeated(self.module, self.scope, self.graph, self.matcher, value.operand)
+        if one is None or other is None or not self._same_repeat(one, other):
+            return plain
+        self.notes += [*one.assumed, *other.assumed]
+        self.inner += [*one.inner, *other.inner]
+        self.numbers += [*one.numbers, *other.numbers]
+        return _Operand(one.source), _Operand(other.source), True
+
+    def _same_repeat(self, one: Repeat, other: Repeat) -> bool:
+        if isinstance(one.count, Value) and isinstance(other.count, Value):
+            return self.matcher.is_same(one.count, other.count)
+        return one.count == other.count
+
+    def _dtype(self, *names: str) -> str | None:
+        """The name of a tensor that the function has at hand, of the dtype of the scores."""
+        for name in names:
+            if isinstance(self.operands.bound[name].node, ast.Name):
+                return name
+        return None
+
+    # -- what else sees the weights
+
+    def _used_again(self) -> Refusal | None:
+        inside = {*self.at.inner, self.at.root}
+        for value in self.at.inner:
+            if value.kind in ("joined",) or value in (self.at.query.operand.value, self.at.key.operand.value):
+                continue
+            what = "weights" if value.order >= self.at.softmax.order else "scores"
+            for use in value.consumers:
+                if use.how is Consumption.RETURNED:
+                    return self._kept(f"the {what} are returned", use.node)
+                if use.how is Consumption.STORED:
+                    return self._kept(f"the {what} are stored", use.node)
+                if use.how is Consumption.CAPTURED:
+                    return self._kept(f"the {what} are read by an inner function", use.node)
+                by = use.by
+                if by is None or by in inside or by.kind != "container" or use.how is not Consumption.INPUT:
+                    continue
+                if any(one.how is Consumption.RETURNED for one in by.uses):
+                    return self._kept(f"the {what} are returned", use.node)
+        return None
+
+    def _kept(self, reason: str, node: ast.AST | None) -> Refusal:
+        place = node if isinstance(node, ast.expr | ast.stmt) else self.at.root.node
+        assert place is not None
+        return Refusal(reason, Place(self.scope.statement, place))
+
+    # -- the scale
+
+    def _scale(self) -> tuple[str | None, str] | Refusal:
+        """The argument `scale` (None for its default), and what the queries are multiplied by beforehand."""
+        own = [*self.at.query.factors, *self.at.key.factors]
+        numbers: list[Factor] = []
+        folded = ""
+        for factor in [*own, *map(_unwrapped, self.at.factors)]:
+            value = factor.operand.value
+            tensor = is_tensor_of_number(value) or not is_number(self, value)
+            if not tensor or (self.matcher.number(value) is not None and not is_tensor_of_number(value)):
+                numbers.append(factor)
+                continue
+            if factor in own or not self._is_per_head(factor.operand.value):
+                what = (
+                    " ".join(self.scope.statement.source(factor.operand.node).split())
+                    if factor.operand.node
+                    else "a factor"
+                )
+                return self._kept(
+                    f"it is not shown that `{what}` scales all scores of a head alike", factor.operand.node
+                )
+            folded += f" {'/' if factor.divides else '*'} {self.operands.name(factor.operand, 's')}"
+        if self._is_default(numbers) and not folded:
+            self.numbers += [one.operand.value for one in numbers]
+            return None, ""
+        return self._product(numbers), folded
+
+    def _product(self, numbers: list[Factor]) -> str:
+        if not numbers:
+            return "1.0"
+        text = ""
+        for factor in sorted(numbers, key=lambda one: one.divides):
+            name = self.operands.name(factor.operand, "s")
+            if not text:
+                text = f"1 / {name}" if factor.divides else name
+            else:
+                text += f" {'/' if factor.divides else '*'} {name}"
+        return text
+
+    def _is_default(self, numbers: list[Factor]) -> bool:
+        """Whether the factors make up the length of the queries' last axis to the power of minus one half."""
+        powers: list[tuple[Extent, float]] = []
+        constant = 1.0
+        for factor in numbers:
+            parts = self._powers(factor.operand.value, -1.0 if factor.divides else 1.0)
+            if parts is None:
+                return False
+            constant *= parts[0]
+            powers += parts[1]
+        wanted = [self.extents.of(one.operand.value, one.features) for one in (self.at.query, self.at.key)]
+        known = next((one for one in wanted if one.number is not None), None)
+        if known is not None and known.number is not None:
+            for extent, power in powers:
+                if extent.number is None:
+                    return False
+                constant *= float(extent.number) ** power
+            return math.isclose(constant, known.number**-0.5, rel_tol=1e-12)
+        total = 0.0
+        for extent, power in powers:
+            if not any(self.extents.same(extent, one) for one in wanted):
+                return False
+            total += power
+        return bool(powers) and math.isclose(constant, 1.0) and math.isclose(total, -0.5)
+
+    def _powers(self, value: Value, power: float, depth: int = 8) -> tuple[float, list[tuple[Extent, float]]] | None:
+        """A number as a constant and powers of lengths."""
+        if depth == 0:
+            return None
+        constant = self.matcher.number(value)
+        if constant is not None:
+            return (constant**power, []) if constant > 0 else None
+        kind = value.kind
+        if kind in ("math.sqrt", "numpy.sqrt", "sqrt") and len(value.inputs) == 1:
+            return self._powers(value.inputs[0], power / 2, depth - 1)
+        if kind in ("pow", "math.pow") and len(value.inputs) == 2:
+            exponent = self.matcher.number(value.inputs[1])
+            return None if exponent is None else self._powers(value.inputs[0], power * exponent, depth - 1)
+        if kind in ("mul", "div") and len(value.inputs) == 2:
+            one = self._powers(value.inputs[0], power, depth - 1)
+            other = self._powers(value.inputs[1], -power if kind == "div" else power, depth - 1)
+            return None if one is None or other is None else (one[0] * other[0], [*one[1], *other[1]])
+        if kind == "builtin" and len(value.inputs) == 1:
+            return self._powers(value.inputs[0], power, depth - 1)
+        if kind in ("torch.tensor", "parameter", "call", "opaque", "joined"):
+            return (1.0, [(Extent(value), power)])
+        return 1.0, [(self.extents.of_size(value), power)]
+
+    def _is_per_head(self, value: Value, depth: int = 8) -> bool:
+        """Whether a tensor has one element for all scores of a head: none, or last two axes of one."""
+        if depth == 0:
+            return False
+        kind = value.kind
+        if is_tensor_of_number(value) or self.matcher.number(value) is not None:
+            return True
+        if kind == "attribute":
+            made = held(self.module, self.scope, value)
+            return made is not None and _is_made_per_head(made)
+        if kind in _POINTWISE and value.inputs:
+            return all(self._is_per_head(one, depth - 1) for one in value.inputs)
+        if kind == "method view" or kind == "reshape":
+            given = value.inputs[1:]
+            if len(given) == 1 and given[0].kind == "container":
+                given = given[0].inputs
+            return len(given) >= 3 and all(one.constant == 1 for one in given[-2:])
+        if kind == "getitem" and isinstance(value.node, ast.Subscript):
+            cut = value.node.slice
+            tail = cut.elts[-2:] if isinstance(cut, ast.Tuple) else []
+            return len(tail) == 2 and all(isinstance(one, ast.Constant) and one.value is None for one in tail)
+        if kind in ("method to", "method type_as", "method float"):
+            return self._is_per_head(value.inputs[0], depth - 1)
+        return False
+
+    # -- masks
+
+    def _mask(self, dtype: str | None) -> list[str] | Refusal:
+        """The arguments that say the masks."""
+        masks = self.at.masks
+        if len(masks) == 1 and masks[0].branch is None and self.masks.is_causal(masks[0]):
+            value = masks[0].operand.value
+            self.inner += [one for one in _for_it_alone(value) if one not in self.at.inner]
+            return ["is_causal=True"]
+        self.notes += [note for note in map(self.masks.notes, masks) if note is not None]
+        if not masks:
+            return []
+        self._assume_sizes(masks)
+        if all(one.branch is None for one in masks):
+            said = self.masks.together(masks, self.operands, dtype)
+            return said if isinstance(said, Refusal) else [f"attn_mask={said.template}"] if said is not None else []
+        return self._conditional(masks, dtype)
+
+    def _assume_sizes(self, masks: list[Mask]) -> None:
+        """Scores take any mask, and grow where it is larger; the one call does not."""
+        ranks = [rank_of(self.graph, one.operand.value) for one in masks]
+        if any(one.least < 2 and one.exact != 1 for one in ranks):
+            self.notes.append("masks have two dimensions or more, and are no larger than the scores")
+        elif any(one.exact not in (1, 2) for one in ranks):
+            self.notes.append("masks are no larger than the scores")
+
+    def _conditional(self, masks: list[Mask], dtype: str | None) -> list[str] | Refusal:
+        """Masks of which some stand under a condition: a variable takes up what is masked, `None` for nothing."""
+        taken = self.graph.all_names()
+        self.mask_name = name = free_local("attn_mask" if "attn_mask" not in taken else "scores_mask", taken)
+        variable = self.operands.text(name)
+        first = next(at for at, one in enumerate(masks) if one.branch is not None)
+        last = max(at for at, one in enumerate(masks) if one.branch is not None)
+        before = self.masks.together(masks[:first], self.operands, dtype)
+        if isinstance(before, Refusal):
+            return before
+        self.before = before.template if before is not None else "None"
+        so_far, empty = before, before is None
+        either = False
+        branches: list[ast.If] = []
+        for mask in masks[first : last + 1]:
+            at = mask.value.node
+            if mask.branch is None or mask.value.statement is None:
+                return self._kept("a mask stands between others that are under a condition", at)
+            if mask.value.reads > 0:
+                return self._kept("masked scores get another name under a condition", at)
+            said = self.masks.said(mask, self.operands, dtype)
+            if isinstance(said, Refusal):
+                return said
+            if not self.scope.statement.stands_alone(mask.value.statement):
+                return self._kept("a mask shares its line with the condition, or another statement", at)
+            template = said.template
+            other_arm = mask.branch in branches
+            if other_arm and branches.count(mask.branch) and self._same_arm(mask, masks):
+                return self._kept("several masks stand under one condition", at)
+            if either:
+                return self._kept("masks of two kinds stand under conditions", at)
+            if so_far is not None and not other_arm:
+                either = so_far.is_boolean != said.is_boolean and (empty or so_far.is_boolean)
+                joined = self.masks.joined(Said(variable, so_far.is_boolean), said, mask, self.operands).template
+                template = f"{template} if {variable} is None else {joined}" if empty else joined
+            self.arms.append(_Arm(mask.branch, mask.value.statement, template))
+            branches.append(mask.branch)
+            if so_far is not None and so_far.is_boolean != said.is_boolean:
+                said = Said("", is_boolean=False)
+            so_far = said
+        result = variable
+        for mask in masks[last + 1 :]:
+            said = self.masks.said(mask, self.operands, dtype)
+            assert so_far is not None
+            if isinstance(said, Refusal):
+                return said
+            if either:
+                return self._kept("masks of two kinds stand under conditions", mask.value.node)
+            if empty:
+                said = self._prepared(said)
+            joined = self.masks.joined(Said(result, so_far.is_boolean), said, mask, self.operands).template
+            result = f"{said.template} if {variable} is None else {joined}" if empty else joined
+            either = empty and said.is_boolean and not so_far.is_boolean
+            so_far, empty = Said(result, so_far.is_boolean and said.is_boolean), False
+        return [f"attn_mask={result}"]
+
+    def _prepared(self, said: Said) -> Said:
+        """A mask that is read twice, under a name of its own where it is no name."""
+        names = _variables(said.template)
+        bound = self.operands.bound.get(said.template)
+        if len(names) == 1 and bound is not None and isinstance(bound.node, ast.Name):
+            return said
+        taken = {*self.graph.all_names(), self.mask_name, *(name for name, _ in self.prepared)}
+        name = free_local("other_mask", taken)
+        self.prepared.append((name, said.template))
+        return Said(self.operands.text(name), said.is_boolean)
+
+    def _same_arm(self, mask: Mask, masks: list[Mask]) -> bool:
+        """Whether another mask stands in the same suite of the same `if`."""
+        assert mask.branch is not None
+        statement = mask.value.statement
+        suite = mask.branch.body if statement in mask.branch.body else mask.branch.orelse
+        return any(one is not mask and one.value.statement in suite for one in masks)
+
+    # -- dropout and dtypes
+
+    def _dropout(self) -> str | None:
+        dropout = self.at.dropout
+        if dropout is None:
+            return None
+        self.notes.append(_DRAWS)
+        if dropout.layer is not None:
+            source = self.scope.statement.source(dropout.layer)
+            layer = self.operands.text(source)
+            owner = source if _switches_dropouts(self.module) else self_parameter(self.scope.function)
+            training = self.operands.text(f"{owner}.training")
+            return f"{layer}.p if {training} else 0.0"
+        p = self.operands.name(dropout.p, "p") if dropout.p is not None else "0.5"
+        training = dropout.training
+        if training is None or training.value.constant is True:
+            return p
+        if training.value.constant is False:
+            return None
+        return f"{p} if {self.operands.name(training, 't')} else 0.0"
+
+    def _dtypes(self, folded: bool) -> Refusal | None:
+        """Conversions on the way are for the softmax's precision, which the one call has; others are refused."""
+        for value in self.at.casts:
+            named = [*value.inputs[1:], *value.keywords.values()]
+            text = " ".join(one.path or "" for one in named)
+            if value.kind in ("method half", "method bfloat16") or "float16" in text:
+                return self._kept("a dtype is asked for that the one call does not take", value.node)
+        behind = [one for one in self.at.casts if one.order > self.at.softmax.order]
+        raised = [one for one in self.at.casts if one.order <= self.at.softmax.order]
+        converted = [
+            one
+            for one in (self.at.query, self.at.key, self.at.value)
+            if one.operand.value.kind in ("method float", "method to", "method type", "method double", "method half")
+        ]
+        if raised and not behind and any(one is self.at.value for one in converted):
+            return self._kept("the values are converted to the weights' dtype, and queries and keys are not", None)
+        if converted and (len(converted) < 3 or behind):
+            return self._kept("queries, keys and values are not shown to be of one dtype", converted[0].operand.node)
+        if folded and behind:
+            return self._kept("a factor may raise the dtype of the queries", None)
+        return None
+
+
+def _is_minus_two(node: ast.expr | None) -> bool:
+    return isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant) and node.operand.value == 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Operand:
+    operand: Operand
+    methods: str = ""
+
+
+_POINTWISE = frozenset(
+    "exp log sqrt rsqrt square reciprocal softplus sigmoid clamp mul div add neg abs tanh relu minimum maximum".split()
+)
+
+
+_FILLED = frozenset("ones zeros full empty rand randn".split())
+_MAPPED = frozenset("log exp sqrt Parameter Buffer clamp abs softplus".split())
+_SELF_MAPPED = frozenset("log exp sqrt to cuda float double clone detach fill_ requires_grad_".split())
+
+
+def _is_made_per_head(node: ast.expr) -> bool:
+    """Whether an expression of `__init__` makes a tensor without axes, of one element, or with two last axes of one."""
+    match node:
+        case ast.BinOp(left=left, right=right):
+            return all(_is_plain_number(one) or _is_made_per_head(one) for one in (left, right))
+        case ast.Call(func=func, args=[first, *rest]):
+            name = func.attr if isinstance(func, ast.Attribute) else func.id if isinstance(func, ast.Name) else ""
+            if name in ("tensor", "as_tensor", "FloatTensor", "Tensor"):
+                if isinstance(first, ast.List | ast.Tuple):
+                    return len(first.elts) == 1 and not isinstance(first.elts[0], ast.Starred | ast.List | ast.Tuple)
+                return name in ("tensor", "as_tensor") and _is_plain_number(first)
+            if name in _FILLED:
+                sizes = first.elts if isinstance(first, ast.Tuple | ast.List) else [first]
+                sizes = sizes if isinstance(first, ast.Tuple | ast.List) or name == "full" else [first, *rest]
+                return all(isinstance(one, ast.Constant) and one.value == 1 for one in sizes[-2:])
+            if name in _SELF_MAPPED and isinstance(func, ast.Attribute) and not _is_of_torch(func.value):
+                return _is_made_per_head(func.value)
+            return name in _MAPPED and _is_made_per_head(first)
+        case ast.Call(func=ast.Attribute(value=value, attr=name), args=[]):
+            return name in _SELF_MAPPED and _is_made_per_head(value)
+        case _:
+            return False
+
+
+def _is_of_torch(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in ("torch", "nn", "F")
+
+
+def _is_plain_number(node: ast.expr) -> bool:
+    """Whether an expression of `__init__` is surely no tensor: literals, and what `math` and `numpy` make of them."""
+    if isinstance(node, ast.BinOp):
+        return _is_plain_number(node.left) and _is_plain_number(node.right)
+    node = node.operand if isinstance(node, ast.UnaryOp) else node
+    return isinstance(node, ast.Constant | ast.Name) or (
+        isinstance(node, ast.Call) and ast.unparse(node.func).startswith(("math.", "np.", "numpy.", "float"))
+    )
+
+
+def _switches_dropouts(module: Module) -> bool:
+    """Whether the file may switch dropouts to training mode alone, as who takes samples of a trained model does."""
+    mentions = module.mentions
+    places = [(one.statement, one.function) for one in mentions.calls_of("train", "eval")]
+    places += [(one.statement, one.function) for one in mentions.of_attribute("training") if not one.is_read]
+    for statement, function in places:
+        text = statement.lines_of(function) if function is not None else statement.text
+        if "Dropout" in text or "modules(" in text:
+            return True
+    return False
+
+
+def _unwrapped(factor: Factor) -> Factor:
+    """A factor that is a number in a tensor without axes, as the number: `torch.full([], x.size(-1) ** 0.5)`."""
+    value = factor.operand.value
+    operands = operands_of(value)
+    sizes = operands[0].value if operands else None
+    if value.kind == "torch.full" and len(operands) == 2 and sizes is not None:
+        empty = sizes.kind == "container" and not sizes.inputs
+        return Factor(operands[1], factor.divides, factor.value) if empty else factor
+    if value.kind == "torch.tensor" and len(operands) == 1 and operands[0].value.kind != "container":
+        return Factor(operands[0], factor.divides, factor.value)
+    return factor
+
+
+def _for_it_alone(value: Value) -> list[Value]:
+    """A value with what was computed for nothing else."""
+    found = [value]
+    for one in (*value.inputs, *value.keywords.values()):
+        if one.kind not in ("parameter", "joined", "global") and len(one.uses) <= 1 and len(one.inputs) > 0:
+            found += _for_it_alone(one)
+    return found
+
+
+class _PlannedAttention(Planned):
+    """The proof of a site, with masks under conditions and in place."""
+
+    def __init__(self, fusion: type[OneCall], site: Site, plan: AttentionPlan) -> None:
+        super().__init__(fusion, site)
+        self.plan = plan
+        self.dead: list[ast.stmt] = []
+        """Statements under a condition that only prepared a mask's number."""
+
+    def refused(self, refusal: Refusal) -> Match:
+        """The site with the reason why it stays."""
+        return self._refused(refusal)
+
+    def _hits(self, write: Write, value: Value) -> bool:
+        """A call that may write is one that was given the value; of most operands it is not known where they lie."""
+        if is_number(self.plan, value):
+            return False  # a name may be bound to another one, which is asked for elsewhere, but no number changes
+        if write.sure:
+            return write.hits(value.roots)
+        shared = (write.roots & value.roots) - {EXTERNAL}
+        if not _hangs_on_self(value):
+            shared = {root for root in shared if root > EXTERNAL or root == ANYTHING}
+        if shared - {ANYTHING} or not shared:
+            return bool(shared)
+        call = next((one for one in self.site.graph.values if one.node is write.node), None)
+        given = call.inputs if call is not None else ()
+        return call is None or any((one.roots & value.roots) - {EXTERNAL} for one in given)
+
+    def _can_be_moved(self, node: ast.expr, value: Value) -> bool:
+        between = self._between(node)
+        if between is not None and is_number(self.plan, value) and not self.root.block.guarded:
+            names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+            attributes = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+            if not attributes & self.site.matcher.stored_attributes and not names & bound_in(between, self.statement):
+                return True
+        return super()._can_be_moved(node, value)
+
+    def _written_behind(self, bound: tuple[Operand, ...]) -> Refusal | None:
+        refusal = super()._written_behind(bound)
+        if refusal is not None:
+            return refusal
+        site = self.site
+        for mask in self.plan.at.masks:
+            if mask.how not in ("add", "subtract"):
+                continue
+            write = self._write_behind(mask.operand.value)  # the call keeps it, a sum did not
+            if write is not None:
+                at = write.node if isinstance(write.node, ast.expr | ast.stmt) else site.place.node
+                return Refusal("a mask is written to in place behind it", Place(self.statement, at))
+        return written_by_callers(site.module, site.scope, site.graph, self.root)
+
+    def _write_behind(self, value: Value) -> Write | None:
+        """What writes to the memory of `value` behind the site, or in a further turn of a loop around it."""
+        node = self.site.place.node
+        loops = [one for one in around(self.statement, node) if isinstance(one, ast.For | ast.AsyncFor | ast.While)]
+        roots = value.roots - {EXTERNAL, ANYTHING}
+        makers = [one for one in self.site.graph.values if one.order in roots]
+        if loops and all(one.kind != "joined" and _stands_in(one.node, loops[0]) for one in makers):
+            loops = []  # every turn makes its own
+        for write in self.site.graph.writes:
+            again = write.order > self.root.order or any(_stands_in(write.node, one) for one in loops)
+            if write.sure and again and not write.roots.isdisjoint(roots):
+                return write
+        return None
+
+    def _is_replaced(self, use: Use) -> bool:
+        return use.by is not None and use.by in self.plan.replaced
+
+    def _is_handled(self, value: Value) -> bool:
+        """Whether a value is one of a mask under a condition, whose statement gets another one in its place."""
+        return value.statement in {one.statement for one in self.plan.arms} or value.kind == "joined"
+
+    def _changes_in_place(self, value: Value) -> bool:
+        if value.kind == "joined":
+            return False
+        statement = value.statement
+        return not (isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name))
+
+    def _is_removable(self, statement: ast.stmt) -> bool:
+        there = {value.node for value in self.gone if value.statement is statement}
+        if statement in self.root.block.statements and self.site.scope.name:
+            if isinstance(statement, ast.Expr) and statement.value in there:
+                return True
+            if isinstance(statement, ast.AugAssign) and any(
+                one.statement is statement and one.node is None for one in self.gone
+            ):
+                return True
+        if isinstance(statement, ast.Assign) and self._in_a_branch(statement) is not None:
+            return any(value.binding is statement for value in self.gone)
+        return super()._is_removable(statement)
+
+    def _statements_go(self) -> Refusal | None:
+        refusal = super()._statements_go()
+        if refusal is not None:
+            return refusal
+        block = self.root.block.statements
+        self.dead = [one for one in self.removed if one not in block]
+        self.removed = [one for one in self.removed if one in block]
+        for value in self.gone:
+            for use in value.uses:
+                by = use.by
+                if by is None or by is self.root or by in self.gone or by in self.plan.replaced or by.kind == "joined":
+                    continue
+                if not (by.kind == "unpack" and not by.uses and not by.reads):
+                    return Refusal(f"`{self._source(value)}` is used again", self._place(value))
+        return None
+
+    def _in_a_branch(self, statement: ast.stmt) -> ast.stmt | None:
+        """The masking statement of the suite under a condition in which a statement stands."""
+        for arm in self.plan.arms:
+            for suite in (arm.branch.body, arm.branch.orelse):
+                if statement in suite and arm.statement in suite and statement is not arm.statement:
+                    return arm.statement
+        return None
+
+    def _at_hand(self, operands: dict[str, str | None]) -> Refusal | None:
+        refusal = self._at_root(self.site.rewrite.replacement, operands)
+        operands.update(self.plan.operands.texts)
+        return refusal or self._arms_at_hand(operands)
+
+    def _arms_at_hand(self, operands: dict[str, str | None]) -> Refusal | None:
+        """The operands of masks under conditions are read where they were, or are plain names that hold there."""
+        for arm in self.plan.arms:
+            for name in _variables(arm.template):
+                bound = self.found.bound.get(name)
+                if not isinstance(bound, Operand) or bound.node is None:
+                    continue
+                inside = any(one is bound.node for one in ast.walk(arm.statement))
+                if not inside and not self._holds_at(bound, arm.branch):
+                    return Refusal("a mask's operand is not at hand under its condition", self.site.place)
+                operands[name] = self.statement.source(bound.node)
+        for name in _variables(self.plan.before) if self.plan.before is not None else ():
+            bound = self.found.bound.get(name)
+            if isinstance(bound, Operand):
+                before = bound.node is not None and self._holds_at(bound, self.plan.arms[0].branch)
+                if bound.node is None or not (before or self._can_be_moved(bound.node, bound.value)):
+                    return Refusal("a mask's operand is not at hand before the condition", self.site.place)
+                operands[name] = self.statement.source(bound.node)
+        for _, template in self.plan.prepared:
+            refusal = self._at_root(template, operands)
+            if refusal is not None:
+                return refusal
+        return None
+
+    def _holds_at(self, bound: Operand, branch: ast.If) -> bool:
+        """Whether a name is bound to the operand where an `if` begins: it was read before, and not bound anew since."""
+        node = bound.node
+        if isinstance(node, ast.Attribute) and is_number(self.plan, bound.value):
+            return node.attr not in self.site.matcher.stored_attributes
+        if not isinstance(node, ast.Name):
+            return False
+        if node.lineno < branch.lineno:
+            return self._still_holds(node, node.id)
+        stores = [one for one in ast.walk(self.site.graph.function) if isinstance(one, ast.Name) and one.id == node.id]
+        places = [one.lineno for one in stores if not isinstance(one.ctx, ast.Load)]
+        return not places if bound.value.kind == "parameter" else len(places) == 1 and places[0] < branch.lineno
+
+    def _reads_elsewhere(self, template: Template) -> Iterator[Action]:
+        """What the rest of the function reads of the scores' shape, read of the queries and keys; and views."""
+        for call in self.plan.viewed:
+            yield RenameMethod(self.statement, call, "reshape")
+        for value, text in self.plan.replaced.items():
+            removed = value in self.gone or value.statement in self.removed
+            if text and value.node is not None and not removed:
+                yield ReplaceExpression(self.statement, value.node, Template(text, template.operands))
+
+    def _actions(self, template: Template) -> tuple[Action, ...]:
+        arms = self.plan.arms
+        if not arms:
+            return (*super()._actions(template), *self._reads_elsewhere(template))
+        name = self.plan.mask_name
+        assert self.root.node is not None
+        assert self.plan.before is not None
+        actions: list[Action] = [ReplaceExpression(self.statement, self.root.node, template)]
+        first = arms[0].branch
+        before = AssignedTemplate(Template(self.plan.before, template.operands), name)
+        if self.removed:
+            assert self.root.statement is not None
+            actions.append(ReplaceStatements(self.statement, tuple(self.removed), (), self.root.statement))
+        actions.append(Insert(self.statement, first, (before,)))
+        for prepared, text in self.plan.prepared:
+            put = AssignedTemplate(Template(text, template.operands), prepared)
+            assert self.root.statement is not None
+            actions.append(Insert(self.statement, self.root.statement, (put,)))
+        for arm in arms:
+            put = AssignedTemplate(Template(arm.template, template.operands), name)
+            actions.append(ReplaceStatements(self.statement, (arm.statement,), (put,)))
+            dead = tuple(one for one in self.dead if self._in_a_branch(one) is arm.statement)
+            if dead:
+                actions.append(ReplaceStatements(self.statement, dead, (), arm.statement))
+        return (*actions, *self._reads_elsewhere(template))
+
+
+def _stands_in(node: ast.AST | None, loop: ast.AST) -> bool:
+    return node is not None and any(one is node for one in ast.walk(loop))
+
+
+def _hangs_on_self(value: Value) -> bool:
+    """Whether a value is an attribute, or an element or a view of one."""
+    while value.kind in ("getitem", "unpack", "reshape", "swapaxes", "permute", "unsqueeze") and value.inputs:
+        value = value.inputs[0]
+    return value.kind == "attribute"
+
+
+def _variables(template: str) -> list[str]:
+    tree = ast.parse(template, mode="eval")
+    return [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+
+
+__all__ = ["AttentionPlan"]
