@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 
 from fuselight.fusions.base import Fusion, Match
 from fuselight.fusions.expression import Expression, index_of
+from fuselight.fusions.loading import loading
 from fuselight.fusions.model import Finding, Fix, Safety
 from fuselight.fusions.plan import Place
-from fuselight.graph.mentions import Asked, words_of
+from fuselight.graph.changes import Changes
+from fuselight.graph.mentions import read_ahead
 from fuselight.graph.module import Module, Scope
+from fuselight.kept import Kept, Unit, taken_over
 from fuselight.source.lines import LineIndex, Span
 from fuselight.source.names import surely_imports
+from fuselight.source.parts import Part
 from fuselight.source.statements import Statement, StatementCache
 
 _log = logging.getLogger("fuselight")
@@ -46,10 +51,17 @@ class RewriteError(RuntimeError):
 class Analysis:
     """The findings of one text. Immutable; the next version of the text is `analysis.updated(text)`."""
 
-    def __init__(self, text: str, *, line_length: int = 88, codes: frozenset[str] | None = None) -> None:
-        """`codes` are the fusions to look for; None for all."""
+    def __init__(
+        self,
+        text: str,
+        *,
+        line_length: int = 88,
+        codes: frozenset[str] | None = None,
+        cache: StatementCache | None = None,
+    ) -> None:
+        """`codes` are the fusions to look for; None for all. `cache` may hold statements that were parsed before."""
         self.codes = codes
-        self._begin(text, line_length, StatementCache(), None)
+        self._begin(text, line_length, cache or StatementCache(), None)
 
     def _begin(self, text: str, line_length: int, cache: StatementCache, previous: Analysis | None) -> None:
         self.text = text
@@ -57,29 +69,17 @@ class Analysis:
         self._cache = cache
         before = previous._module if previous is not None else None
         self._module = Module(cache.split(text, before.placed if before is not None else None), before)
-        self._related = self._module.classes.related()
-        self._known: dict[Statement, _Kept] = self._still_known(previous) if previous is not None else {}
+        self._version = 0
+        self._known: dict[Statement, Kept] = {}
+        if previous is not None:
+            self._version = previous._version + 1
+            changes = Changes(previous._module.statements, self._module.statements)
+            self._known = taken_over(previous._known, previous._version, previous._module, self._module, changes)
+            if "_fusions" in vars(previous) and changes.words.isdisjoint(_asked_words()):
+                self._fusions, self._wanted = previous._fusions, previous._wanted
         self._fixes: dict[int, Fix | None] = {}
-
-    def _still_known(self, previous: Analysis) -> dict[Statement, _Kept]:
-        """The matches of the version before that no changed statement bears on."""
-        if previous._module.names is not self._module.names:
-            return {}
-        before, now = set(previous._module.statements), set(self._module.statements)
-        changed = before ^ now
-        words = frozenset[str]().union(*(words_of(one) for one in changed))
-        texts = [one.text for one in changed]
-        stale = {
-            relative
-            for statement in changed
-            for related in (previous._related, self._related)
-            for relative in related.get(statement, ())
-        }
-        return {
-            statement: kept
-            for statement, kept in previous._known.items()
-            if statement in now and statement not in stale and not kept.asked.bears_on(words, texts)
-        }
+        self.scopes_matched = 0
+        """How many functions were looked at for this version: the work, for whoever counts it."""
 
     def updated(self, text: str) -> Analysis:
         """The analysis of the next version; what did not change is taken over, not worked out again."""
@@ -116,38 +116,104 @@ class Analysis:
         """Near misses, each with its reason in `refused`."""
         return self._all[1]
 
-    @cached_property
-    def _matches(self) -> list[Match]:
-        from fuselight.fusions.registry import all_fusions
+    def work(self) -> Iterator[None]:
+        """Work the findings out in slices: between two of them whoever asked can do something else.
 
-        words: set[str] = set()
+        What was worked out when this stops early is taken over by the next version.
+        """
+        if "_found" not in vars(self):
+            yield from loading()
+            fusions = self._fusions
+            if fusions and not self._known:
+                # What a statement mentions is asked for by any other: all of it at once, by the first who asks.
+                for statement in self._module.statements:
+                    read_ahead(statement)
+                    yield
+            for statement in self._module.statements:
+                if not self._is_known(statement):
+                    yield from self._look_at(statement, fusions)
+            yield
+        _ = self._all
+
+    @cached_property
+    def _found(self) -> list[tuple[Match, Statement, Part]]:
+        """The matches in the order of their place, each with the part of a statement that it was found in."""
+        fusions = self._fusions
+        found: list[tuple[Match, Statement, Part]] = []
         for statement in self._module.statements:
-            words |= words_of(statement)
-        wanted = [one for one in all_fusions() if self.codes is None or one.code in self.codes]
-        fusions = [one for one in wanted if all(words & needed for needed in one.words)]
-        found: list[Match] = []
-        for statement in self._module.statements:
-            kept = self._known.get(statement)
-            if kept is None or kept.fusions != [one.code for one in fusions]:
-                kept = self._look_at(statement, fusions)
-                self._known[statement] = kept
-            found += kept.matches
-        found.sort(key=lambda match: (self._span(match.place), match.fusion.code))
+            if not self._is_known(statement):
+                for _ in self._look_at(statement, fusions):
+                    pass
+            found += [(match, statement, part) for match, part in self._known[statement].shown]
+        found.sort(key=lambda one: (self._span(one[0].place), one[0].fusion.code))
         return found
 
-    def _look_at(self, statement: Statement, fusions: list[Fusion]) -> _Kept:
-        matches: list[Match] = []
-        others = [one for one in fusions if not isinstance(one, Expression)]
+    @property
+    def _matches(self) -> list[Match]:
+        return [match for match, _, _ in self._found]
+
+    @cached_property
+    def _fusions(self) -> dict[str, Fusion]:
+        """The fusions that the text can hold, by its words; those of expressions stand together under one name."""
+        from fuselight.fusions.registry import all_fusions
+
+        with_word = self._module.mentions.statements_with
+        wanted = [one for one in all_fusions() if self.codes is None or one.code in self.codes]
+        found = [one for one in wanted if all(any(map(with_word, needed)) for needed in one.words)]
+        return {_EXPRESSIONS if isinstance(one, Expression) else one.code: one for one in found}
+
+    @cached_property
+    def _wanted(self) -> frozenset[str]:
+        return frozenset(self._fusions)
+
+    def _is_known(self, statement: Statement) -> bool:
+        kept = self._known.get(statement)
+        return kept is not None and kept.shown_for == self._wanted
+
+    def _look_at(self, statement: Statement, fusions: dict[str, Fusion]) -> Iterator[None]:
+        """Find the matches of one statement, as far as they are not known: a slice for each of its functions."""
+        wanted = self._wanted
+        kept = self._known.setdefault(statement, Kept())
+        parts = [statement.parts.rest, *(method.part for method in statement.parts.methods)]
+        for part in parts:
+            unit = kept.units.get(part)
+            missing = wanted - unit.codes if unit is not None else wanted
+            if unit is None or missing:
+                later = Unit(self._version, wanted)
+                if unit is not None and not unit.matches:
+                    later.asked.add(unit.asked)
+                else:
+                    missing = wanted
+                yield from self._match(
+                    statement, part, {code: fusions[code] for code in fusions if code in missing}, later
+                )
+                kept.units[part] = later
+        matches = {id(match): part for part in parts for match in kept.units[part].matches}
+        every = [match for part in parts for match in kept.units[part].matches if _name(match.fusion) in wanted]
+        kept.shown = [(match, matches[id(match)]) for match in _without_covered(every)]
+        kept.shown_for = wanted
+
+    def _match(self, statement: Statement, part: Part, fusions: dict[str, Fusion], unit: Unit) -> Iterator[None]:
+        """Find the matches in the functions of one part."""
+        unit.asked.parts |= {part, statement.parts.rest}
         # One index of all that are selected, whatever words the file has: made once, and not for every file anew.
-        expressions = index_of(_expressions(self.codes)) if len(others) < len(fusions) else None
-        with self._module.mentions.recorded() as asked:
-            for scope in self._module.scopes(statement):
-                for one in others:
-                    matches += _matches_of(one, self._module, scope)
+        expressions = index_of(_expressions(self.codes)) if _EXPRESSIONS in fusions else None
+        for scope in self._module.scopes(statement):
+            if statement.parts.of(scope.function) is not part:
+                continue
+            self.scopes_matched += 1
+            with self._module.mentions.recorded() as asked:
+                if scope.owner is not None:
+                    scope.owner.note_family()
+                found: list[Match] = []
+                for code, one in fusions.items():
+                    if code != _EXPRESSIONS:
+                        found += _matches_of(one, self._module, scope)
                 if expressions is not None:
-                    matches += expressions.matches(self._module, scope, partial(_failed, scope))
-        matches = [match for match in matches if not self._is_unwanted(match)]
-        return _Kept([one.code for one in fusions], _without_covered(matches), asked)
+                    found += expressions.matches(self._module, scope, partial(_failed, scope))
+            unit.matches += [match for match in found if not self._is_unwanted(match)]
+            unit.asked.add(asked)
+            yield
 
     def _is_unwanted(self, match: Match) -> bool:
         """Whether a match stands in for a fusion that is not selected, and is not the one that is asked for."""
@@ -193,6 +259,52 @@ class Analysis:
         source = found.group("source")
         return f"the file is generated from {source}: change that one" if source else "the file is generated"
 
+    @property
+    def module(self) -> Module:
+        """The file as the graph stage knows it."""
+        return self._module
+
+    def match(self, finding: Finding) -> Match:
+        """The match behind a finding, or a refusal, of this analysis.
+
+        Raises:
+            LookupError: It is not one of this analysis.
+        """
+        if finding.number >= len(self._found) or (finding not in self.findings and finding not in self.refusals):
+            raise LookupError(f"{finding.code} is no finding of this text")
+        return self._current(finding.number)
+
+    def _current(self, number: int) -> Match:
+        """A match as this version of the file has it: one that was taken over is looked for again."""
+        match, statement, part = self._found[number]
+        if self._known[statement].units[part].version == self._version:
+            return match
+        unit = Unit(self._version)
+        for _ in self._match(statement, part, self._fusions, unit):
+            pass
+        for one in unit.matches:
+            if _told(one) == _told(match):
+                return one
+        raise RewriteError(f"{match.fusion.code} is not there when it is looked for again")
+
+    def gains(self, finding: Finding) -> tuple[str, ...]:
+        """What the site of a finding of this analysis gains, in sentences, where its own sizes tell."""
+        from fuselight.fusions.gains import gains
+
+        try:
+            return gains(self._module, self.match(finding))
+        except Exception:
+            _log.exception("The gains of %s in %s", finding.code, finding.scope or "the module")
+            return ()
+
+    def around(self, offset: int) -> Span | None:
+        """The lines of the top-level statement that holds the character at `offset`; None where it does not parse."""
+        placed = self._module.placed
+        at = bisect_right(placed, offset, key=lambda one: one.start) - 1
+        if at < 0 or placed[at].statement.problem is not None:
+            return None
+        return Span(placed[at].start, placed[at].start + len(placed[at].statement.text))
+
     def _span(self, place: Place) -> Span:
         return place.statement.span(place.node).moved(self._module.starts[place.statement])
 
@@ -202,8 +314,17 @@ class Analysis:
         at = match.refused.at
         if at is None or at.statement not in self._module.starts:
             return match.refused.reason
-        row, _ = self.lines.row_column(self._span(at).start)
-        return f"{match.refused.reason} (line {row})"
+        return f"{match.refused.reason} (line {self._rows[at.statement] + at.node.lineno})"
+
+    @cached_property
+    def _rows(self) -> dict[Statement, int]:
+        """How many lines stand above each statement."""
+        found: dict[Statement, int] = {}
+        row = 0
+        for placed in self._module.placed:
+            found[placed.statement] = row
+            row += len(placed.statement.lines) - 1
+        return found
 
     def fix(self, finding: Finding) -> Fix | None:
         """The edits that carry out `finding`, one of this analysis; None where its edit is withheld.
@@ -212,12 +333,12 @@ class Analysis:
             LookupError: The finding is not one of this analysis, or was refused.
             RewriteError: The edit would leave text that is no Python.
         """
-        if finding.number >= len(self._matches) or finding not in self.findings:
+        if finding.number >= len(self._found) or finding not in self.findings:
             raise LookupError(f"{finding.code} is no finding of this text")
         if finding.withheld is not None:
             return None
         if finding.number not in self._fixes:
-            self._fixes[finding.number] = self._render(self._matches[finding.number], finding)
+            self._fixes[finding.number] = self._render(self._current(finding.number), finding)
         return self._fixes[finding.number]
 
     def _render(self, match: Match, finding: Finding) -> Fix:
@@ -231,6 +352,12 @@ class Analysis:
         return fix
 
 
+def preparing() -> Iterator[None]:
+    """Load what a first analysis needs, in slices."""
+    yield from loading()
+    index_of(_expressions(None))
+
+
 @cache
 def _expressions(codes: frozenset[str] | None) -> tuple[type[Expression], ...]:
     """The fusions of expressions among `codes`."""
@@ -241,13 +368,25 @@ def _expressions(codes: frozenset[str] | None) -> tuple[type[Expression], ...]:
     )
 
 
-@dataclass(slots=True, eq=False)
-class _Kept:
-    """The matches of a statement, and what they rest on besides the statement and the module's names."""
+@cache
+def _asked_words() -> frozenset[str]:
+    """Every word by which it is told whether a file can hold a fusion."""
+    from fuselight.fusions.registry import all_fusions
 
-    fusions: list[str]
-    matches: list[Match]
-    asked: Asked
+    return frozenset(word for one in all_fusions() for needed in one.words for word in needed)
+
+
+_EXPRESSIONS = "expressions"
+
+
+def _name(fusion: type[Fusion]) -> str:
+    return _EXPRESSIONS if issubclass(fusion, Expression) else fusion.code
+
+
+def _told(match: Match) -> tuple[object, ...]:
+    """All that is said of a match."""
+    places = tuple((place.statement, place.statement.span(place.node)) for place in (match.place, *match.others))
+    return match.fusion, match.scope, match.message, match.title, match.safety, match.withheld, places
 
 
 def _without_covered(matches: list[Match]) -> list[Match]:
@@ -312,9 +451,25 @@ def fix_all(
     Raises:
         RewriteError: The rewrites do not come to an end.
     """
+    steps = fixing(analysis, allow, codes, wanted)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def fixing(
+    analysis: Analysis,
+    allow: frozenset[Safety],
+    codes: frozenset[str] | None = None,
+    wanted: Callable[[Analysis, Finding], bool] | None = None,
+) -> Generator[None, None, FixedText]:
+    """As `fix_all`, in slices: between two of them whoever asked can do something else."""
     applied: list[Finding] = []
     seen = {analysis.text}
     while True:
+        yield from analysis.work()
         fix = None
         for finding in analysis.findings:
             if finding.safety not in allow or (codes is not None and finding.code not in codes):

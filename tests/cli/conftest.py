@@ -12,7 +12,7 @@ import io
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -85,6 +85,9 @@ class StandIn:
     @cached_property
     def lines(self) -> LineIndex:
         return LineIndex(self.text)
+
+    def work(self) -> Iterator[None]:
+        return iter(())
 
     def updated(self, text: str) -> StandIn:
         return StandIn(text, line_length=self.line_length, codes=self.codes)

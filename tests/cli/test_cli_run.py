@@ -73,7 +73,9 @@ def test_version(tmp_path: Path) -> None:
     assert fuselight("--version", cwd=tmp_path).stdout == f"fuselight {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["check", "--help"], ["rule", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["--help"], ["check", "--help"], ["rule", "--help"], ["graph", "--help"]]
+)
 def test_help_imports_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
     ran = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "fuselight", *arguments],

@@ -89,7 +89,7 @@ check('the built-in mapping offers the action, which is resolved, applied and sa
   eventually('the edit', function()
     return text()[6] ~= model[6]
   end)
-  equal(1, #offered)
+  assert(offered[2]:find('Apply all 2', 1, true) and offered[3]:find('Ignore FUS401', 1, true), vim.inspect(offered))
   equal(gate_fused, text())
   vim.cmd('silent write')
   equal(gate_fused, vim.fn.readfile(file))
@@ -126,6 +126,33 @@ check('hover shows the page of the fusion', function()
   local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
   local answer = assert(client:request_sync('textDocument/hover', params, 10000, 0))
   assert(answer.result.contents.value:find('FUS401', 1, true), vim.inspect(answer))
+end)
+
+check('the workspace, files that are not open included', function()
+  local other = vim.fs.joinpath(directory, 'other.py')
+  vim.fn.writefile(model, other)
+  local client = vim.lsp.get_clients({ bufnr = 0 })[1]
+  local summary
+  client:exec_cmd({ title = 'Fix workspace', command = 'fuselight.fixWorkspace' }, nil, function(error, result)
+    assert(not error, vim.inspect(error))
+    summary = result
+  end)
+  eventually('the answer', function()
+    return summary
+  end)
+  equal({ true, 4, 2 }, { summary.applied, summary.fusions, summary.files })
+  equal(all_fused, text())
+  equal(all_fused, vim.api.nvim_buf_get_lines(vim.fn.bufnr(other), 0, -1, true))
+end)
+
+check('the graph of the function under the cursor', function()
+  vim.api.nvim_win_set_cursor(0, { 10, 12 })
+  local client = vim.lsp.get_clients({ bufnr = 0 })[1]
+  local place = vim.lsp.util.make_position_params(0, client.offset_encoding)
+  local argument = { uri = place.textDocument.uri, position = place.position, format = 'mermaid' }
+  local params = { command = 'fuselight.showGraph', arguments = { argument } }
+  local answer = assert(client:request_sync('workspace/executeCommand', params, 10000, 0))
+  assert(answer.result:find('title: "door"', 1, true), vim.inspect(answer))
 end)
 
 check('the server ends with the editor', function()

@@ -9,7 +9,7 @@ import pytest
 
 from fuselight.fusions.model import Safety
 from fuselight.project import settings as module
-from fuselight.project.settings import Settings, SettingsCache, SettingsError, load_settings
+from fuselight.project.settings import Settings, SettingsCache, SettingsError, Severity, load_settings, look_up
 
 CODES = ("FUS101", "FUS102", "FUS201", "FUS401")
 
@@ -178,22 +178,65 @@ def test_the_more_specific_selector_wins(select: list[str], ignore: list[str], e
 def test_the_cache_follows_the_file(tmp_path: Path) -> None:
     cache = SettingsCache()
     model = tmp_path / "model.py"
-    assert cache.of(model).line_length == 88
+    assert cache.of(model).settings.line_length == 88
     file = write(tmp_path, "pyproject.toml", "[tool.fuselight]\nline-length = 100")
-    assert cache.of(model).line_length == 100
+    assert cache.of(model).settings.line_length == 100
     assert cache.of(model) is cache.of(model)
     file.write_text("[tool.fuselight]\nline-length = 101", encoding="utf-8")
     os.utime(file, ns=(1, 1))
-    assert cache.of(model).line_length == 101
+    assert cache.of(model).settings.line_length == 101
     file.unlink()
-    assert cache.of(model) == Settings()
+    assert cache.of(model).settings == Settings()
 
 
-def test_the_cache_repeats_an_error_until_it_is_mended(tmp_path: Path) -> None:
+def test_what_is_wrong_costs_only_itself_until_it_is_mended(tmp_path: Path) -> None:
     cache = SettingsCache()
-    file = write(tmp_path, "pyproject.toml", "[tool.fuselight]\nline-length = 0")
-    for _ in range(2):
-        with pytest.raises(SettingsError):
-            cache.of(tmp_path)
+    file = write(tmp_path, "pyproject.toml", "[tool.fuselight]\nline-length = 0\nwidth = 1\nignore = ['FUS1']")
+    loaded = cache.of(tmp_path)
+    assert [problem.key for problem in loaded.problems] == ["tool.fuselight.line-length", "tool.fuselight.width"]
+    assert (loaded.settings.line_length, loaded.settings.ignore) == (88, ("FUS1",))
+    assert cache.of(tmp_path) is loaded
+    file.write_text("[tool.fuselight", encoding="utf-8")
+    cache.reload()
+    assert ([problem.key for problem in cache.problems()], cache.of(tmp_path).settings.ignore) == ([None], ())
     file.write_text("[tool.fuselight]\nline-length = 90", encoding="utf-8")
-    assert cache.of(tmp_path).line_length == 90
+    assert (cache.of(tmp_path).settings.line_length, cache.of(tmp_path).problems) == (90, ())
+
+
+def test_origins_name_the_file_and_the_key(tmp_path: Path) -> None:
+    file = write(tmp_path, "pyproject.toml", "[tool.fuselight]\nignore = ['FUS1']\n[tool.ruff]\nline-length = 100")
+    inner = write(tmp_path, "inner/ruff.toml", "")
+    assert look_up(tmp_path).origins == {
+        "ignore": f"{file} (tool.fuselight.ignore)",
+        "line-length": f"{file} (tool.ruff.line-length)",
+    }
+    assert look_up(inner.parent).origins["line-length"] == f"default of ruff, which {inner} configures"
+
+
+def test_severity_by_class(tmp_path: Path) -> None:
+    write(tmp_path, "pyproject.toml", "[tool.fuselight.severity]\nexact = 'warning'\nnumerics = 'information'")
+    settings = load_settings(tmp_path).merge({"severity": {"numerics": "error", "breaking": None}})
+    shown = {safety.value: settings.severity_of(safety).value for safety in Safety}
+    assert shown == {
+        "exact": "warning",
+        "checkpoint": "hint",
+        "breaking": "hint",
+        "inference": "hint",
+        "numerics": "error",
+    }
+    assert Settings().severity_of(Safety.EXACT) is Severity.INFORMATION
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "said"),
+    [
+        ("severity = 'warning'", "severity", "a table from a safety class"),
+        ("severity.exact = 'loud'", "severity.exact", "'loud' is not allowed; allowed is error, warning"),
+        ("severity.safe = 'hint'", "severity.safe", "'safe' is not allowed; allowed is a table"),
+        ("severity.exact = ['hint']", "severity.exact", "['hint'] is not allowed"),
+    ],
+)
+def test_bad_severities(tmp_path: Path, text: str, key: str, said: str) -> None:
+    write(tmp_path, "pyproject.toml", f"[tool.fuselight]\n{text}")
+    (problem,) = look_up(tmp_path).problems
+    assert (problem.key, said in problem.problem) == (f"tool.fuselight.{key}", True)

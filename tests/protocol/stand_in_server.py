@@ -2,22 +2,24 @@
 
 A word such as `exact_1` is a finding of that safety class, its edit puts it in capitals; `refused_1` is a near miss,
 `withheld_1` a finding without an edit. `FAULT` breaks the analysis, `FIXFAULT` the edits, `BROKEN` is a syntax error,
-and `PRINT` has the analysis print.
+`PRINT` has the analysis print, and `SLOW` makes it last for many slices.
 """
 
 import re
 import subprocess
 import sys
+import time
 
 import fuselight.analysis as engine
 from fuselight.fusions.model import Finding, Fix, Safety, TextEdit
 from fuselight.source.lines import LineIndex, Span
 
+STEPS = 200
 WORD = re.compile(r"\b(exact|checkpoint|breaking|inference|numerics|refused|withheld)_(\w+)")
 
 
 class StandIn:
-    def __init__(self, text, *, line_length=88):
+    def __init__(self, text, *, line_length=88, cache=None):
         if "FAULT" in text.split():
             raise RuntimeError("a fault in the engine")
         if "PRINT" in text:
@@ -50,6 +52,19 @@ class StandIn:
 
     def updated(self, text):
         return StandIn(text, line_length=self.line_length)
+
+    def work(self):
+        for _ in range(3):
+            yield
+        for _ in range(STEPS if "SLOW" in self.text else 0):
+            time.sleep(0.005)
+            yield
+
+    def gains(self, finding):
+        return ()
+
+    def around(self, offset):
+        return Span(0, len(self.text))
 
     def fix(self, finding):
         if "FIXFAULT" in self.text:

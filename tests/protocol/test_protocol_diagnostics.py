@@ -6,7 +6,7 @@ import pytest
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
-from conftest import URI
+from protocol.sessions import URI
 
 GATE = """\
 import torch

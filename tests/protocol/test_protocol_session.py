@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from conftest import SERVER, STAND_IN, URI
+from protocol.sessions import SERVER, STAND_IN, URI
 
 PLACE = {"line": 0, "character": 0}
 DOCUMENT = {"uri": URI}
@@ -162,8 +162,10 @@ def test_a_malformed_change_makes_it_drop_the_document():
     bad = {"method": "textDocument/didChange", "params": {"textDocument": {"uri": URI}, "contentChanges": 3}}
     params = {"textDocument": DOCUMENT, "range": {"start": PLACE, "end": PLACE}, "context": {"diagnostics": []}}
     ask = {"id": 1, "method": "textDocument/codeAction", "params": params}
-    _, received, _ = session(INITIALIZE, OPEN, ask, bad, {**ask, "id": 2}, SHUTDOWN, EXIT, command=STAND_IN)
-    assert [len(answers(received)[identity]["result"]) for identity in (1, 2)] == [1, 0]
+    item = {"uri": URI, "languageId": "python", "version": 1, "text": "exact_1\n"}
+    opened = {"method": "textDocument/didOpen", "params": {"textDocument": item}}
+    _, received, _ = session(INITIALIZE, opened, ask, bad, {**ask, "id": 2}, SHUTDOWN, EXIT, command=STAND_IN)
+    assert [len(answers(received)[identity]["result"]) > 0 for identity in (1, 2)] == [True, False]
 
 
 def test_cancelled_while_it_waits():

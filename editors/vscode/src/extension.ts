@@ -1,5 +1,5 @@
 import * as vscode from "vscode";
-import { LanguageClient, LanguageClientOptions, ServerOptions } from "vscode-languageclient/node";
+import { ExecuteCommandRequest, LanguageClient, LanguageClientOptions, ServerOptions } from "vscode-languageclient/node";
 
 import { find } from "./command";
 
@@ -14,6 +14,8 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
   context.subscriptions.push(
     output,
     vscode.commands.registerCommand("fuselight.restart", restart),
+    vscode.commands.registerCommand("fuselight.fixAllFiles", () => execute("fuselight.fixWorkspace", {})),
+    vscode.commands.registerCommand("fuselight.openGraph", openGraph),
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration("fuselight.path")) {
         void restart();
@@ -52,10 +54,10 @@ async function start(): Promise<void> {
   output.info(`starting ${command} server`);
   const server: ServerOptions = { command, args: ["server"], options: { cwd: folder } };
   const options: LanguageClientOptions = {
-    // The schemes leave out the cells of notebooks, which are no files of their own.
     documentSelector: [
       { language: "python", scheme: "file" },
       { language: "python", scheme: "untitled" },
+      { language: "python", scheme: "vscode-notebook-cell" },
     ],
     initializationOptions: vscode.workspace.getConfiguration(NAME),
     outputChannel: output,
@@ -64,6 +66,36 @@ async function start(): Promise<void> {
   client = new LanguageClient(NAME, NAME, server, options);
   // A server that does not come up is reported by the client itself.
   await client.start();
+}
+
+/** Has the server carry out one of its commands; what it cannot do is said to the user. */
+async function execute<T>(command: string, argument: object): Promise<T | undefined> {
+  if (!client?.isRunning()) {
+    void vscode.window.showWarningMessage("fuselight: the server is not running.");
+    return undefined;
+  }
+  try {
+    return (await client.sendRequest(ExecuteCommandRequest.type, { command, arguments: [argument] })) as T;
+  } catch (error) {
+    void vscode.window.showWarningMessage(`fuselight: ${error instanceof Error ? error.message : String(error)}`);
+    return undefined;
+  }
+}
+
+/** The graph of the class under the cursor, beside the text. */
+async function openGraph(): Promise<void> {
+  const editor = vscode.window.activeTextEditor;
+  if (!editor) {
+    return;
+  }
+  const uri = editor.document.uri.toString();
+  const { line, character } = editor.selection.active;
+  const picture = await execute<string>("fuselight.showGraph", { uri, position: { line, character }, format: "svg" });
+  if (picture !== undefined) {
+    // Scripts stay off, which is the default: it is a picture.
+    const beside = { viewColumn: vscode.ViewColumn.Beside, preserveFocus: true };
+    vscode.window.createWebviewPanel("fuselight.graph", "fuselight: graph", beside, {}).webview.html = picture;
+  }
 }
 
 async function stop(): Promise<void> {

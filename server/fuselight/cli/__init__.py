@@ -1,4 +1,4 @@
-"""The command line: `check`, `fix`, `rule`, `server`."""
+"""The command line: `check`, `fix`, `rule`, `graph`, `config`, `server`."""
 
 from __future__ import annotations
 

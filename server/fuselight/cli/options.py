@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fuselight import __version__
-from fuselight.cli import ERROR, check, fix, rule, server
+from fuselight.cli import ERROR, check, config, fix, graph, rule, server
 
 _EPILOG = """\
 exit status: 0 nothing found, 1 findings, 2 an error (an unreadable file, a bad setting)
@@ -35,6 +35,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"fuselight {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (check, fix, rule, server):
+    for command in (check, fix, rule, graph, config, server):
         command.add_command(commands)
     return parser.parse_args(argv)

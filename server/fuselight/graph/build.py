@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from fuselight.graph.classes import ClassInfo, Layer, assigned_names, local_names, resolve
 from fuselight.graph.effects import VIEWING_LAYERS, asks_in_place, called_name, made_in_place, writes_by_position
+from fuselight.graph.facts import children_of
 from fuselight.graph.kinds import (
     CONTAINERS,
     FRESH_KINDS,
@@ -90,7 +91,8 @@ class _Builder:
     def run(self) -> None:
         for name in _argument_names(self.graph.function.args):
             value = self._value("parameter", None)
-            value.roots |= {EXTERNAL}
+            # `self` is no memory of its own: what hangs on it has roots by its attribute.
+            value.roots = frozenset({EXTERNAL}) if name == self.me else value.roots | {EXTERNAL}
             value.path = name
             self.env[name] = value
         self.captured = self._read_by_inner_functions()
@@ -108,7 +110,7 @@ class _Builder:
         if not inner and _COMPREHENDED.search(text) is None:
             return set()
         found: set[str] = set()
-        stack: list[tuple[ast.AST, bool]] = [(child, False) for child in ast.iter_child_nodes(function)]
+        stack: list[tuple[ast.AST, bool]] = [(child, False) for child in children_of(function)]
         while stack:
             node, inside = stack.pop()
             if isinstance(node, ast.Name):
@@ -116,7 +118,7 @@ class _Builder:
                     found.add(node.id)
                 continue
             inside = inside or isinstance(node, Function | ast.Lambda | ast.GeneratorExp | ast.ClassDef)
-            stack += [(child, inside) for child in ast.iter_child_nodes(node)]
+            stack += [(child, inside) for child in children_of(node)]
         return found
 
     # -- values
@@ -168,7 +170,7 @@ class _Builder:
 
     @staticmethod
     def _alias(values: Iterable[Value]) -> frozenset[int]:
-        return frozenset(root for value in values for root in value.roots)
+        return frozenset[int]().union(*(value.roots for value in values))
 
     # -- statements
 
@@ -363,7 +365,7 @@ class _Builder:
 
     def _join(self, envs: list[dict[str, Value]]) -> None:
         merged: dict[str, Value] = {}
-        for name in {name for env in envs for name in env}:
+        for name in dict.fromkeys(name for env in envs for name in env):
             values: list[Value] = []
             for env in envs:
                 value = env.get(name)
@@ -419,24 +421,33 @@ class _Builder:
 
     def _carry_over(self, start: int, carried: dict[str, Value]) -> None:
         """What a turn of a loop does to a carried value, it does to what the turn before left in it."""
-        left = {
-            value.order: frozenset(root for end in value.inputs for root in end.roots) for value in carried.values()
-        }
-        for _ in carried:  # a value may be handed on through several names, a turn each
-            for order in left:
-                left[order] |= frozenset(root for other in left[order] & left.keys() for root in left[other])
+        left = {value.order: self._alias(value.inputs) for value in carried.values()}
+        orders = frozenset(left)
+
+        def with_left(roots: frozenset[int]) -> frozenset[int]:
+            return roots.union(*(left[order] for order in roots & orders))
+
+        grows = bool(left)
+        while grows:  # a value may be handed on through several names, a turn each
+            grows = False
+            for order, roots in left.items():
+                more = with_left(roots)
+                if len(more) > len(roots):
+                    left[order], grows = more, True
         if not left:
             return
         first = min(left)
+        known: dict[frozenset[int], frozenset[int]] = {}  # most values share what they may be with others
         for value in reversed(self.graph.values):
             if value.order < first:
                 break
-            if not value.roots.isdisjoint(left):
-                value.roots |= frozenset(root for order in value.roots & left.keys() for root in left[order])
+            if not value.roots.isdisjoint(orders):
+                if value.roots not in known:
+                    known[value.roots] = with_left(value.roots)
+                value.roots = known[value.roots]
         for at, write in enumerate(self.graph.writes):
-            if write.order > start and not write.roots.isdisjoint(left):
-                roots = write.roots | frozenset(root for order in write.roots & left.keys() for root in left[order])
-                self.graph.writes[at] = Write(write.order, roots, write.node, write.sure)
+            if write.order > start and not write.roots.isdisjoint(orders):
+                self.graph.writes[at] = Write(write.order, with_left(write.roots), write.node, write.sure)
 
     def _try(self, node: ast.Try | ast.TryStar) -> None:
         before = dict(self.env)
@@ -702,7 +713,9 @@ class _Builder:
         return inputs, keywords
 
     def _known(self, kind: str, node: ast.expr, inputs: list[Value], keywords: dict[str, Value]) -> Value:
-        roots = None if kind in FRESH_KINDS else self._alias(inputs[:1]) | {self.order + 1}
+        # An einsum of one tensor is a view of it, behind the equation.
+        seen = inputs[:2] if kind == "einsum" and len(inputs) == 2 else inputs[:1]
+        roots = None if kind in FRESH_KINDS else self._alias(seen) | {self.order + 1}
         value = self._value(kind, node, inputs, roots)
         value.keywords = keywords
         self._consume(value)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from fuselight.graph.mentions import Function, self_parameter
 from fuselight.source.names import Names, bound_names, dotted
+from fuselight.source.reads import is_noted, note
 from fuselight.source.statements import Statement
 
 MODULE_BASES = frozenset(
@@ -62,17 +63,35 @@ class ClassInfo:
     """Fully qualified names of the bases that other files define; None where unknown."""
     ancestors: tuple[ClassInfo, ...]
     """The bases that this file defines, nearest first, and theirs."""
-    methods: dict[str, Function] = field(default_factory=dict[str, Function])
     descendants: list[ClassInfo] = field(default_factory=list["ClassInfo"])
-    own_layers: dict[str, Layer] = field(default_factory=dict[str, Layer])
     top_level: bool = True
     hidden: frozenset[str] = frozenset()
     """Names that the functions around the class bind: in it they hide the module's."""
+    _methods: dict[str, Function] = field(default_factory=dict[str, Function])
+    _own_layers: dict[str, Layer] = field(default_factory=dict[str, Layer])
     _layers: dict[str, Layer] | None = None
 
     @property
     def name(self) -> str:
         return self.node.name
+
+    @property
+    def methods(self) -> Mapping[str, Function]:
+        note(self.statement.parts.rest)
+        return self._methods
+
+    @property
+    def own_layers(self) -> Mapping[str, Layer]:
+        """The layers that its own `__init__` makes."""
+        self.note_layers()
+        return self._own_layers
+
+    def note_layers(self) -> None:
+        """Say that somebody reads what the class's `__init__` makes."""
+        note(self.statement.parts.rest)
+        init = self._methods.get("__init__")
+        if init is not None:
+            self.statement.note_lines_of(init)
 
     @property
     def family(self) -> tuple[ClassInfo, ...]:
@@ -83,6 +102,11 @@ class ClassInfo:
                 if relative not in found:
                     found.append(relative)
         return tuple(found)
+
+    def note_family(self) -> None:
+        """Say that somebody reads what the class is: its bases, and what its family is called."""
+        for member in self.family:
+            note(member.statement.parts.rest)
 
     @property
     def all_bases(self) -> tuple[str | None, ...]:
@@ -109,6 +133,9 @@ class ClassInfo:
     @property
     def layers(self) -> Mapping[str, Layer]:
         """The layers of an instance: its own and the inherited ones."""
+        if is_noted():
+            for member in (self, *self.ancestors):
+                member.note_layers()
         if self._layers is None:
             self._layers = self._all_layers()
         return self._layers
@@ -118,8 +145,18 @@ class ClassInfo:
         for member in (self, *self.ancestors):
             for name, layer in member.own_layers.items():
                 found.setdefault(name, layer)
-            if member.methods.get("__init__") is not None and not _calls_super_init(member):
+            if "__init__" in member.methods and not _calls_super_init(member):
                 break
+        return found
+
+
+class _ByNode(dict[ast.ClassDef, "ClassInfo"]):
+    """Classes by their nodes; to look one up is to read what its family is."""
+
+    def get(self, key: ast.ClassDef, default: ClassInfo | None = None) -> ClassInfo | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        found = super().get(key, default)
+        if found is not None and is_noted():
+            found.note_family()
         return found
 
 
@@ -131,10 +168,10 @@ class Classes:
     """
 
     def __init__(self, statements: list[Statement], names: Names) -> None:
-        self.by_node: dict[ast.ClassDef, ClassInfo] = {}
+        self.by_node = _ByNode()
         self._by_name: dict[str, ClassInfo] = {}
         for statement in statements:
-            if "class" in statement.text:
+            if statement.may_hold("class"):
                 for info in self._of(statement, names):
                     info.descendants.clear()
                     for ancestor in info.ancestors:
@@ -144,7 +181,9 @@ class Classes:
                         self._by_name[info.name] = info
 
     def __iter__(self) -> Iterator[ClassInfo]:
-        return iter(self.by_node.values())
+        for info in self.by_node.values():
+            note(info.statement.parts.rest)
+            yield info
 
     def related(self) -> dict[Statement, set[Statement]]:
         """For each statement, the others whose classes share a family with one of its classes."""
@@ -156,10 +195,10 @@ class Classes:
         return found
 
     def _of(self, statement: Statement, names: Names) -> list[ClassInfo]:
-        known = statement.derive("classes kept", lambda one: list[_Kept]())
+        known = statement.keep("classes kept", lambda one: list[_Kept]())
         if known and known[0].names is names and all(self.by_node.get(a.node) is a for a in known[0].ancestors):
             return known[0].infos
-        nodes = statement.derive("class nodes", lambda one: list(_classes(one.body, one, True, frozenset())))
+        nodes = statement.keep("class nodes", lambda one: list(_classes(one.body, one, True, frozenset())))
         bases = [self._bases(node, names, hidden) for node, _, hidden in nodes]
 
         def make(statement: Statement) -> _Kept:
@@ -169,7 +208,7 @@ class Classes:
             ]
             return _Kept(names, bases, infos)
 
-        kept = statement.derive("classes", make, lambda kept: kept.names is names and kept.bases == bases)
+        kept = statement.keep("classes", make, lambda kept: kept.names is names and kept.bases == bases)
         known[:] = [kept]
         return kept.infos
 
@@ -225,11 +264,11 @@ def _class(
     outside: tuple[str | None, ...],
     ancestors: tuple[ClassInfo, ...],
 ) -> ClassInfo:
-    info = ClassInfo(node, statement, outside, ancestors, top_level=top_level, hidden=hidden)
-    info.methods = {one.name: one for one in node.body if isinstance(one, Function)}
-    init = info.methods.get("__init__")
+    methods = {one.name: one for one in node.body if isinstance(one, Function)}
+    info = ClassInfo(node, statement, outside, ancestors, top_level=top_level, hidden=hidden, _methods=methods)
+    init = methods.get("__init__")
     if init is not None and not statement.is_masked(init):
-        info.own_layers = _layers(init, info, names)
+        info._own_layers = _layers(init, info, names)  # pyright: ignore[reportPrivateUsage]
     return info
 
 
@@ -290,7 +329,7 @@ def assigned_names(body: list[ast.stmt], statement: Statement) -> set[str]:
     """
     found: set[str] = set()
     stack = list(body)
-    walrus = ":=" in statement.text
+    walrus = statement.may_hold(":=")
     while stack:
         node = stack.pop()
         match node:

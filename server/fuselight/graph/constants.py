@@ -150,17 +150,14 @@ def number_in(module: Module, node: ast.expr) -> float | None:
 
 def _module_constant(module: Module, name: str) -> float | None:
     """The number that a name of the module is bound to, where that is its only binding."""
-    module.mentions.has_word(name)
     if name not in module.names.bindings or module.mentions.has_word("globals"):
         return None
     found: list[ast.expr | None] = []
-    for statement in module.statements:
-        if name in statement.text:
-            found += statement.derive(f"bindings of {name}", lambda one: _bindings(one.body, name))
-            if any(
-                isinstance(one, ast.Global) and name in one.names for top in statement.body for one in ast.walk(top)
-            ):
-                return None
+    for statement in module.mentions.statements_with(name):
+        bound = statement.keep(f"bindings of {name}", lambda one: _bindings_at_top(one, name))
+        if bound is None:
+            return None
+        found += bound
     if len(found) != 1 or found[0] is None:
         return None
     if any(isinstance(one, ast.Name) and one.id == name for one in ast.walk(found[0])):
@@ -206,13 +203,14 @@ def _bindings(body: Iterable[ast.stmt], name: str) -> list[ast.expr | None]:
 
 def sole_assignment(module: Module, owner: ClassInfo, attribute: str) -> ast.expr | None:
     """What `self.<attribute>` is assigned, where the class and its family assign it once, in `__init__`."""
+    module.mentions.ask_for(attributes=("__dict__",), calls=("setattr",))
+    from_outside = module.mentions.of_attribute_near(attribute, (one.node for one in owner.family), stored=True)
     found = [one for member in owner.family for one in _assignments(member, attribute)]
     if len(found) != 1:
         return None
     # Whoever sets it from outside: `model.norm.eps = 1e-3`.
-    for mention in module.mentions.of_attribute(attribute):
-        if mention.owner is None and isinstance(mention.node.ctx, ast.Store):
-            return None
+    if any(mention.owner is None and isinstance(mention.node.ctx, ast.Store) for mention in from_outside):
+        return None
     for called in module.mentions.calls_of("setattr"):
         named = called.node.args[1] if len(called.node.args) > 1 else None
         if isinstance(named, ast.Constant) and named.value == attribute:
@@ -223,20 +221,24 @@ def sole_assignment(module: Module, owner: ClassInfo, attribute: str) -> ast.exp
 def _assignments(member: ClassInfo, attribute: str) -> list[ast.expr | None]:
     """What a class assigns to an attribute of its instances; None for what is no plain value of `__init__`."""
 
-    def make(_: Statement) -> dict[str, list[ast.expr | None]]:
-        found: dict[str, list[ast.expr | None]] = {}
-        for name, method in member.methods.items():
-            found.setdefault(name, []).append(None)  # a property, it may be
-            for assigned, value in _assigned(method):
-                found.setdefault(assigned, []).append(value if name == "__init__" else None)
-        return found
-
-    place = f"{member.node.lineno} {member.node.col_offset}"
-    of_instances = member.statement.derive(f"assignments {place}", make)
+    found: list[ast.expr | None] = []
+    for name, method in member.methods.items():
+        if name == attribute:
+            found.append(None)  # a property, it may be
+        assigned = member.statement.keep_of(method, "assigned", _all_assigned)
+        for each in (attribute, _ANY):
+            found += [value if name == "__init__" else None for value in assigned.get(each, ())]
     of_class = _bindings(member.node.body, attribute)
     if _is_filled_by_constructor(member):
         of_class = [None for _ in of_class]
-    return [*of_instances.get(attribute, ()), *of_class, *of_instances.get(_ANY, ())]
+    return [*found, *of_class]
+
+
+def _all_assigned(method: Function) -> dict[str, list[ast.expr | None]]:
+    found: dict[str, list[ast.expr | None]] = {}
+    for attribute, value in _assigned(method):
+        found.setdefault(attribute, []).append(value)
+    return found
 
 
 _ANY = "*"
@@ -271,6 +273,14 @@ def _assigned(method: Function) -> Iterator[tuple[str, ast.expr | None]]:
                     yield _ANY, None
             case _:
                 pass
+
+
+def _bindings_at_top(statement: Statement, name: str) -> list[ast.expr | None] | None:
+    """What a statement binds a name of the module to; None where a function of it may, by `global`."""
+    walked = (one for top in statement.body for one in ast.walk(top)) if "global" in statement.text else ()
+    if any(isinstance(one, ast.Global) and name in one.names for one in walked):
+        return None
+    return _bindings(statement.body, name)
 
 
 def _applied(function: Callable[..., float], *given: float | None) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from fuselight.graph.kinds import CONTAINERS, is_torch_layer
 from fuselight.graph.values import Value
 
 
@@ -37,19 +38,27 @@ def writes_by_position(path: str, inputs: list[Value]) -> bool:
     return position is not None and len(inputs) > position and inputs[position].constant is not False
 
 
+_IN_PLACE_AT = {
+    **dict.fromkeys("ReLU ReLU6 SiLU SELU Mish Hardswish Hardsigmoid".split(), 0),
+    **dict.fromkeys(
+        "ELU CELU LeakyReLU Dropout Dropout1d Dropout2d Dropout3d AlphaDropout FeatureAlphaDropout".split(), 1
+    ),
+    **dict.fromkeys("Hardtanh RReLU Threshold".split(), 2),
+}
+"""The layers that can be asked for in-place work, with the position of `inplace`. Source: `torch.nn`, torch 2.13."""
+
+
 def made_in_place(constructor: ast.Call) -> bool:
     """Whether a layer's constructor may ask for in-place work: `nn.ReLU(True)`, `nn.Dropout(0.1, inplace=flag)`."""
+    last = called_name(constructor.func) or ""
+    position = _IN_PLACE_AT.get(last)
+    if position is None and is_torch_layer(f"torch.nn.{last}") and f"torch.nn.{last}" not in CONTAINERS:
+        return False
     for keyword in constructor.keywords:
         if keyword.arg == "inplace":
             return not (isinstance(keyword.value, ast.Constant) and keyword.value.value is False)
         if keyword.arg is None:
             return True
-    last = called_name(constructor.func) or ""
-    position = {"ReLU": 0, "ReLU6": 0, "SiLU": 0, "SELU": 0, "Mish": 0, "Hardswish": 0, "Hardsigmoid": 0}.get(last)
-    if position is None:
-        position = {"ELU": 1, "CELU": 1, "LeakyReLU": 1, "Hardtanh": 2, "RReLU": 2, "Threshold": 2}.get(last)
-    if position is None and "Dropout" in last:
-        position = 1
     if position is None or len(constructor.args) <= position:
         return any(isinstance(argument, ast.Starred) for argument in constructor.args)
     flag = constructor.args[position]

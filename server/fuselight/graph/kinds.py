@@ -31,7 +31,7 @@ FRESH_KINDS = frozenset(
     " embedding_bag pixel_shuffle pixel_unshuffle channel_shuffle std_mean var_mean aminmax"
     " square mean sum linear conv1d conv2d conv3d layer_norm rms_norm cat stack mish elu"
     " relu6 leaky_relu selu hardswish hardsigmoid hardtanh log_sigmoid softsign glu clamp maximum minimum where abs erf"
-    " log1p expm1".split()
+    " log1p expm1 mm bmm addmm baddbmm masked_fill scaled_dot_product_attention".split()
 )
 """Kinds whose result is memory of its own (as long as nothing is done in place)."""
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import cast
+from dataclasses import dataclass, field
 
+from fuselight.graph.changes import Changes
+from fuselight.graph.facts import CLASS, AttributeFact, CallFact, facts_of, kept_words
+from fuselight.graph.facts import WORD as WORD
+from fuselight.graph.facts import Function as Function
+from fuselight.graph.facts import is_own_fuse as is_own_fuse
+from fuselight.graph.facts import is_own_hook as is_own_hook
+from fuselight.graph.facts import self_parameter as self_parameter
+from fuselight.source.parts import Part
+from fuselight.source.reads import note, noted
 from fuselight.source.statements import Statement
-
-WORD = re.compile(r"\w+")
-
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +30,10 @@ class Mention:
     function: Function | None
     """The innermost method or module-level function around it."""
     statement: Statement
+
+    @property
+    def is_read(self) -> bool:
+        return isinstance(self.node.ctx, ast.Load)
 
     @property
     def is_call(self) -> bool:
@@ -50,49 +57,113 @@ class Called:
     statement: Statement
 
 
-@dataclass(slots=True, eq=False)
-class Facts:
-    """What one top-level statement mentions; worked out once a statement, and only when somebody asks."""
+class _Mentioned:
+    """What one statement mentions: that of its parts, put into the statement."""
 
-    attributes: dict[str, list[Mention]] = field(default_factory=dict[str, list[Mention]])
-    calls: dict[str, list[Called]] = field(default_factory=dict[str, list[Called]])
-    """By the last component of what is called: `nn.init.zeros_(...)` under `zeros_`."""
-    loads: set[str] = field(default_factory=set[str])
-    """Names that are read without being called, and names that imports give another name."""
-    strings: list[tuple[str, Function | None]] = field(default_factory=list[tuple[str, Function | None]])
-    """String constants that are no docstrings, with the function around each."""
+    def __init__(self, statement: Statement) -> None:
+        self.statement = statement
+        self.facts = [facts_of(part, statement) for part in reversed([*statement.parts])]
+        self.top: ast.stmt | None = statement.body[0] if statement.parts.methods else None
+        self._attributes: dict[str, list[Mention]] = {}
+        self._calls: dict[str, list[Called]] = {}
+
+    def attributes(self, name: str) -> list[Mention]:
+        known = self._attributes.get(name)
+        if known is None:
+            known = [self._mention(one) for facts in self.facts for one in facts.attributes.get(name, ())]
+            self._attributes[name] = known
+        return known
+
+    def calls(self, name: str) -> list[Called]:
+        known = self._calls.get(name)
+        if known is None:
+            known = [self._called(one) for facts in self.facts for one in facts.calls.get(name, ())]
+            self._calls[name] = known
+        return known
+
+    def with_keyword(self, name: str) -> list[Called]:
+        return [self._called(one) for facts in self.facts for one in facts.keywords.get(name, ())]
+
+    def strings(self) -> Iterator[tuple[str, Function | None]]:
+        for facts in self.facts:
+            yield from facts.strings
+
+    def _mention(self, fact: AttributeFact) -> Mention:
+        node, owner, parent, function = fact
+        parent = self.top if parent is CLASS and self.top is not None else parent
+        return Mention(node, self._owner(owner), parent, function, self.statement)
+
+    def _called(self, fact: CallFact) -> Called:
+        node, owner, function, around = fact
+        if self.top is not None and around and around[0] is CLASS:
+            around = (self.top, *around[1:])
+        return Called(node, self._owner(owner), function, around, self.statement)
+
+    def _owner(self, owner: ast.ClassDef | None) -> ast.ClassDef | None:
+        return self.top if owner is CLASS and isinstance(self.top, ast.ClassDef) else owner
 
 
-def words_of(statement: Statement) -> frozenset[str]:
-    """Every word of the statement's text: what no word names, no node names."""
-    return statement.derive("words", lambda one: frozenset(WORD.findall(one.text)))
+def _mentioned(statement: Statement) -> _Mentioned:
+    return statement.keep("mentioned", _Mentioned)
 
 
-def facts_of(statement: Statement) -> Facts:
-    return statement.derive("facts", _facts)
-
-
-def _facts(statement: Statement) -> Facts:
-    found = Facts()
-    for node in statement.body:
-        _collect(node, statement, found)
-    return found
+def read_ahead(statement: Statement) -> None:
+    """Work out what a statement mentions, before anybody asks."""
+    _mentioned(statement)
 
 
 @dataclass(slots=True, eq=False)
 class Asked:
-    """Words and parts of strings that somebody looked for in the whole file."""
+    """What somebody looked for in the whole file, and the parts that were read on the way."""
 
     words: set[str] = field(default_factory=set[str])
-    parts: set[str] = field(default_factory=set[str])
+    attributes: set[str] = field(default_factory=set[str])
+    calls: set[str] = field(default_factory=set[str])
+    keywords: set[str] = field(default_factory=set[str])
+    handed: set[str] = field(default_factory=set[str])
+    masked: set[str] = field(default_factory=set[str])
+    strings: set[str] = field(default_factory=set[str])
+    near: set[tuple[str, frozenset[str], bool]] = field(default_factory=set[tuple[str, frozenset[str], bool]])
+    """Attributes, the names of the classes of whose `self` they may be, and whether only being set counts."""
+    parts: set[Part] = field(default_factory=set[Part])
     everything: bool = False
     """Whether the whole file was looked at."""
+    _every: frozenset[str] | None = None
+    """All the words and names, once they are complete."""
 
-    def bears_on(self, words: frozenset[str], texts: list[str]) -> bool:
-        """Whether statements with these words and texts could answer any of what was asked."""
-        if self.everything:
-            return True
-        return not self.words.isdisjoint(words) or any(part in text for part in self.parts for text in texts)
+    def hold(self, changes: Changes) -> bool:
+        """Whether the answers are what they were."""
+        words = changes.words
+        if self.everything or not self.parts.isdisjoint(changes.gone):
+            return False
+        if self._every is None:
+            names = [*(name for name, _, _ in self.near), *self.keywords]
+            self._every = frozenset((*self.words, *self.attributes, *self.calls, *self.handed, *self.masked, *names))
+        if self._every.isdisjoint(words):
+            return not any(map(changes.has_string_with, self.strings))
+        return not (
+            not self.words.isdisjoint(words)
+            or any(map(changes.mentions, self.attributes & words))
+            or any(name in words and changes.mentions_near(name, near, stored) for name, near, stored in self.near)
+            or any(map(changes.calls, self.calls & words))
+            or any(map(changes.gives, self.keywords & words))
+            or any(map(changes.hands_around, self.handed & words))
+            or any(map(changes.masks, self.masked & words))
+            or any(map(changes.has_string_with, self.strings))
+        )
+
+    def add(self, other: Asked) -> None:
+        """Rest on what `other` rests on too."""
+        self.words |= other.words
+        self.attributes |= other.attributes
+        self.calls |= other.calls
+        self.keywords |= other.keywords
+        self.handed |= other.handed
+        self.masked |= other.masked
+        self.strings |= other.strings
+        self.near |= other.near
+        self.parts |= other.parts
+        self.everything = self.everything or other.everything
 
 
 class Mentions:
@@ -103,29 +174,39 @@ class Mentions:
         self._by_word: dict[str, list[Statement]] = {}
         self._asked: Asked | None = None
         if previous is not None:
-            changed = [words_of(one) for one in set(self._statements) ^ set(previous._statements)]
-            self._by_word = {
-                word: found for word, found in previous._by_word.items() if not any(word in words for words in changed)
-            }
+            self._by_word = dict(previous._by_word)
+            for statement in set(self._statements) ^ set(previous._statements):
+                for word in kept_words(statement):
+                    self._by_word.pop(word, None)
 
     @contextmanager
     def recorded(self) -> Generator[Asked]:
-        """Record what is asked for, so that an answer can be kept until a statement that bears on it changes."""
+        """Record what is asked for and read, so that an answer can be kept until something that bears on it changes."""
         before, self._asked = self._asked, Asked()
         try:
-            yield self._asked
+            with noted(self._asked.parts):
+                yield self._asked
         finally:
             self._asked = before
 
+    def rest_on(self, asked: Asked) -> None:
+        """Have what is recorded rest on what was asked before."""
+        if self._asked is not None:
+            self._asked.add(asked)
+
     def _with(self, word: str) -> list[Statement]:
         """The statements whose text has `word`."""
-        if self._asked is not None:
-            self._asked.words.add(word)
         known = self._by_word.get(word)
         if known is None:
-            known = [statement for statement in self._statements if word in words_of(statement)]
+            known = [statement for statement in self._statements if word in kept_words(statement)]
             self._by_word[word] = known
         return known
+
+    def ask_for(self, attributes: Iterable[str] = (), calls: Iterable[str] = ()) -> None:
+        """Say that what is asked rests on the mentions of these attributes, and the calls of that name."""
+        if self._asked is not None:
+            self._asked.attributes.update(attributes)
+            self._asked.calls.update(calls)
 
     def look_at_everything(self) -> None:
         """Say that what is asked rests on every statement of the file."""
@@ -134,194 +215,88 @@ class Mentions:
 
     def of_attribute(self, name: str) -> Iterator[Mention]:
         """Every `<object>.<name>`."""
+        if self._asked is not None:
+            self._asked.attributes.add(name)
         for statement in self._with(name):
-            yield from facts_of(statement).attributes.get(name, ())
+            yield from _mentioned(statement).attributes(name)
+
+    def of_attribute_near(self, name: str, family: Iterable[ast.ClassDef], stored: bool = False) -> list[Mention]:
+        """Every `<object>.<name>`, of `self` only in the classes of `family`; with `stored`, those that set it."""
+        classes = set(family)
+        if self._asked is not None:
+            self._asked.near.add((name, frozenset(one.name for one in classes), stored))
+        return [
+            mention
+            for statement in self._with(name)
+            for mention in _mentioned(statement).attributes(name)
+            if (mention.owner is None or mention.owner in classes) and not (stored and mention.is_read)
+        ]
+
+    def of_attribute_in(self, statement: Statement, name: str) -> list[Mention]:
+        """Every `<object>.<name>` in one statement."""
+        if self._asked is not None:
+            self._asked.attributes.add(name)
+        return _mentioned(statement).attributes(name) if name in kept_words(statement) else []
 
     def calls_of(self, *names: str) -> Iterator[Called]:
         """Every call whose last component is one of `names`."""
         for name in names:
+            if self._asked is not None:
+                self._asked.calls.add(name)
             for statement in self._with(name):
-                yield from facts_of(statement).calls.get(name, ())
+                yield from _mentioned(statement).calls(name)
+
+    def calls_with(self, keyword: str) -> Iterator[Called]:
+        """Every call with a keyword argument of that name."""
+        if self._asked is not None:
+            self._asked.keywords.add(keyword)
+        for statement in self._with(keyword):
+            yield from _mentioned(statement).with_keyword(keyword)
 
     def used_uncalled(self, name: str) -> bool:
         """Whether something called `name` is handed around, renamed or kept rather than called."""
-        return any(
-            name in facts_of(statement).loads
-            or any(not mention.is_call for mention in facts_of(statement).attributes.get(name, ()))
-            for statement in self._with(name)
-        )
+        if self._asked is not None:
+            self._asked.handed.add(name)
+        return any(facts.hands_around(name) for statement in self._with(name) for facts in _mentioned(statement).facts)
 
     def strings_with(self, part: str) -> Iterator[tuple[str, Function | None]]:
         """Every string constant (docstrings aside) that contains `part`."""
         if self._asked is not None:
-            self._asked.parts.add(part)
+            self._asked.strings.add(part)
         for statement in self._statements:
-            if part in statement.text:
-                for text, function in facts_of(statement).strings:
+            if any(part in one.text for one in statement.parts):
+                for text, function in _mentioned(statement).strings():
                     if part in text:
                         yield text, function
 
     def strings_in(self, function: Function | None, statement: Statement) -> Iterator[str]:
         """The string constants of one function (None: of the statement outside any function)."""
-        for text, around in facts_of(statement).strings:
+        if function is None:
+            for part in statement.parts:
+                note(part)
+        else:
+            statement.note_lines_of(function)
+        for text, around in _mentioned(statement).strings():
             if around is function:
                 yield text
 
     def masked_word(self, name: str) -> bool:
         """Whether `name` stands on a line that does not parse, where it may mean anything."""
+        if self._asked is not None:
+            self._asked.masked.add(name)
         return any(name in statement.masked_words for statement in self._with(name))
 
     def has_word(self, *words: str) -> bool:
-        """Whether one of `words` stands anywhere in the file, in code, comment or string."""
-        found = [self._with(word) for word in words]  # all are asked, so that all are recorded
-        return any(found)
+        """Whether one of `words` stands anywhere in the file, in code, comment or string.
 
+        What is kept rests on every place that has one of them.
+        """
+        if self._asked is not None:
+            self._asked.words.update(words)
+        return any(map(self._with, words))
 
-@dataclass(frozen=True, slots=True)
-class _Context:
-    """What a node stands in."""
-
-    parent: ast.AST
-    owner: ast.ClassDef | None = None
-    self_name: str | None = None
-    function: Function | None = None
-    around: tuple[ast.AST, ...] = ()
-
-
-def _collect(top: ast.stmt, statement: Statement, facts: Facts) -> None:
-    """Walk `top` once, with the context of each node beside it."""
-    stack: list[tuple[ast.AST, _Context]] = [(top, _Context(top))]
-    while stack:
-        node, context = stack.pop()
-        around = context.around
-        inner = _Context(node, context.owner, context.self_name, context.function, around)
-        match node:
-            case ast.Attribute():
-                mine = isinstance(node.value, ast.Name) and node.value.id == context.self_name
-                owner = context.owner if mine else None
-                mention = Mention(node, owner, context.parent, context.function, statement)
-                facts.attributes.setdefault(node.attr, []).append(mention)
-                stack.append((node.value, inner))
-            case ast.Name():
-                if not (isinstance(context.parent, ast.Call) and context.parent.func is node):
-                    facts.loads.add(node.id)
-            case ast.alias():
-                if node.asname is not None and node.asname != node.name:
-                    facts.loads.add(node.name.rpartition(".")[2])
-            case ast.Constant():
-                plain = isinstance(context.parent, ast.Expr) or _is_output_key(node, context) or _is_ours(context)
-                if isinstance(node.value, str) and not plain and not _is_merge_hook(context.function):
-                    facts.strings.append((node.value, context.function))
-            case ast.ClassDef():
-                inner = replace(inner, around=(*around, node))
-                body = _Context(node, node, None, None, (*around, node))
-                stack += [(child, inner) for child in (*node.decorator_list, *node.bases, *node.keywords)]
-                stack += [(child, body) for child in node.body]
-            case ast.FunctionDef() if _is_fold_hook(node):
-                pass
-            case ast.FunctionDef() | ast.AsyncFunctionDef():
-                method = isinstance(context.parent, ast.ClassDef)
-                me = context.self_name
-                if method:
-                    # A method whose first parameter has another name may be used as a plain function.
-                    me = self_parameter(node)
-                    plain = me == "self" or node.name in ("__init__", "forward", "__call__")
-                    me = me if plain else None
-                elif me in _parameters(node.args):
-                    me = None
-                function = node if method or context.function is None else context.function
-                body = _Context(node, context.owner, me, function, (*around, node))
-                outside = replace(inner, around=(*around, node))
-                stack += [(child, outside) for child in node.decorator_list]
-                stack += [(child, body) for child in _children(node) if child not in node.decorator_list]
-            case _:
-                if isinstance(node, ast.Call):
-                    name = _last_name(node.func)
-                    if name is not None:
-                        called = Called(node, context.owner, context.function, around, statement)
-                        facts.calls.setdefault(name, []).append(called)
-                if isinstance(node, ast.stmt):
-                    inner = replace(inner, around=(*around, node))
-                stack += [(child, inner) for child in _children(node)]
-
-
-def _is_output_key(node: ast.Constant, context: _Context) -> bool:
-    """Whether a string is a key of what a function returns, `return {"mu": self.mu(x)}`: a name of an output."""
-    returned = bool(context.around) and isinstance(context.around[-1], ast.Return)
-    return returned and isinstance(context.parent, ast.Dict) and node in context.parent.keys
-
-
-def _is_ours(context: _Context) -> bool:
-    """Whether a string names a layer in the registration of a load hook that the emitter wrote."""
-    match context.around[-1] if context.around else None:
-        case ast.Expr(value=ast.Call(func=ast.Attribute(attr="register_load_state_dict_pre_hook"), args=[hook])):
-            return is_own_hook(hook)
-        case _:
-            return False
-
-
-def is_own_hook(node: ast.expr) -> bool:
-    """Whether a registered hook is one that the emitter wrote, plain or with its arguments bound."""
-    if isinstance(node, ast.Call) and node.args:
-        node = node.args[0]
-    return isinstance(node, ast.Name) and node.id.startswith((*_MERGE_HOOKS, *_FOLD_HOOKS))
-
-
-_MERGE_HOOKS = ("_merge_", "_rename_parameters_of_")
-_FOLD_HOOKS = ("_fold_bias_into_", "_fold_biases_into_", "_drop_bias_before_")
-
-
-def _is_fold_hook(function: Function) -> bool:
-    """Whether a function is a load hook that the emitter wrote for biases: what it touches is no other function's."""
-    if not function.name.startswith(_FOLD_HOOKS):
-        return False
-    return (ast.get_docstring(function) or "").startswith("Load checkpoints in which ")
-
-
-def is_own_fuse(function: Function | None) -> bool:
-    """Whether a method is the `fuse` that the emitter wrote, which leaves the layers alone until it is called."""
-    if function is None or function.name != "fuse":
-        return False
-    return (ast.get_docstring(function) or "").startswith("Fold batch norms into the layers before them")
-
-
-def _is_merge_hook(function: Function | None) -> bool:
-    """Whether a function is a load hook that the emitter wrote: the names in it are of layers that are gone."""
-    if function is None or not function.name.startswith(_MERGE_HOOKS):
-        return False
-    return (ast.get_docstring(function) or "").startswith("Load checkpoints that hold ")
-
-
-def _children(node: ast.AST) -> Iterator[ast.AST]:
-    """As `ast.iter_child_nodes`, without contexts and operators."""
-    for name in node._fields:
-        value: object = getattr(node, name)
-        if isinstance(value, ast.expr_context | ast.operator):
-            continue
-        if isinstance(value, ast.AST):
-            yield value
-        elif isinstance(value, list):
-            for child in cast(list[object], value):
-                if isinstance(child, ast.AST):
-                    yield child
-
-
-def self_parameter(node: Function) -> str | None:
-    """The name of a method's `self`; None for a static or class method."""
-    for decorator in node.decorator_list:
-        if isinstance(decorator, ast.Name) and decorator.id in ("staticmethod", "classmethod"):
-            return None
-    positional = [*node.args.posonlyargs, *node.args.args]
-    return positional[0].arg if positional else None
-
-
-def _parameters(arguments: ast.arguments) -> set[str]:
-    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-    every += [extra for extra in (arguments.vararg, arguments.kwarg) if extra is not None]
-    return {argument.arg for argument in every}
-
-
-def _last_name(node: ast.expr) -> str | None:
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else None
+    def statements_with(self, word: str) -> list[Statement]:
+        """The statements whose text has `word`; what is kept rests on every place that has it."""
+        if self._asked is not None:
+            self._asked.words.add(word)
+        return self._with(word)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from fuselight.graph.build import build_graph
 from fuselight.graph.classes import Classes, ClassInfo, Layer, local_names
-from fuselight.graph.mentions import WORD, Function, Mentions
+from fuselight.graph.mentions import WORD, Asked, Function, Mentions
 from fuselight.graph.values import Graph
 from fuselight.source.names import Names
+from fuselight.source.reads import note, noted
 from fuselight.source.statements import Placed, Statement
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +60,7 @@ class Module:
         self.classes = Classes(self.statements, names)
         self.mentions = Mentions(self.statements, previous.mentions if previous is not None else None)
         self.starts = {one.statement: one.start for one in placed}
+        self._once: dict[Hashable, tuple[Any, Asked]] = {}
 
     def scopes(self, statement: Statement) -> list[Scope]:
         """The functions of a statement: methods, module-level and nested ones, each a scope of its own."""
@@ -78,7 +83,26 @@ class Module:
             graph = build_graph(scope.function, scope.owner, self.names, statement, scope.name, scope.enclosing)
             return _Kept(self.names, layers, graph)
 
-        return scope.statement.derive(key, make, lambda kept: kept.names is self.names and kept.layers == layers).graph
+        scope.statement.note_lines_of(scope.function)
+        return scope.statement.keep(key, make, lambda kept: kept.names is self.names and kept.layers == layers).graph
+
+    def home_of(self, node: ast.stmt) -> Statement | None:
+        """The statement that is, or holds side by side with others, a node of the module's own."""
+        with noted(None):
+            found = next((one for one in self.statements if node in one.body), None)
+        if found is not None:
+            note(found.parts.rest)
+        return found
+
+    def once(self, what: Hashable, make: Callable[[], T]) -> T:
+        """What `make` finds in this version of the file: found once, whoever asks, and resting on the same for all."""
+        known = self._once.get(what)
+        if known is None:
+            with self.mentions.recorded() as asked:
+                value = make()
+            known = self._once[what] = (value, asked)
+        self.mentions.rest_on(known[1])
+        return known[0]
 
 
 @dataclass(slots=True, eq=False)

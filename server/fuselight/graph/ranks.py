@@ -287,7 +287,7 @@ class _Ranks:
 
     def _unpacked(self, value: Value) -> Rank:
         whole = value.inputs[0]
-        if _shape_of(whole) is not None or (whole.kind == "getitem" and _shape_of(whole.inputs[0]) is not None):
+        if shape_of(whole) is not None or (whole.kind == "getitem" and shape_of(whole.inputs[0]) is not None):
             return Rank(0, 0)
         if whole.kind == "builtin" and isinstance(whole.node, ast.Call) and _name(whole.node.func) == "range":
             return Rank(0, 0)
@@ -301,7 +301,7 @@ class _Ranks:
 
     def _element(self, value: Value) -> Rank:
         base = value.inputs[0]
-        if _shape_of(base) is not None:
+        if shape_of(base) is not None:
             return Rank(0, 0) if value.inputs[1].constant is not None else UNKNOWN
         if base.kind in _TUPLES and base.inputs:
             return self.of(base.inputs[0]) if type(value.inputs[1].constant) is int else UNKNOWN
@@ -380,7 +380,7 @@ class _Ranks:
             found = found.meet(Rank(*accepted))
         if kind == "einops.rearrange":
             return _side_of_pattern(by, 0)
-        if _shape_of(by) is value:
+        if shape_of(by) is value:
             return self._shape_read(by)
         if kind == "metadata" and len(by.inputs) == 2:
             return _reaches(by.inputs[1].constant)
@@ -486,9 +486,9 @@ def is_whole_number(value: Value | None) -> bool:
         whole = value.inputs[0]
         if whole.kind == "builtin" and isinstance(whole.node, ast.Call) and _name(whole.node.func) == "range":
             return True
-        return _shape_of(whole) is not None or (whole.kind == "getitem" and _shape_of(whole.inputs[0]) is not None)
+        return shape_of(whole) is not None or (whole.kind == "getitem" and shape_of(whole.inputs[0]) is not None)
     if value.kind == "getitem" and value.inputs:
-        return _shape_of(value.inputs[0]) is not None and is_whole_number(value.inputs[1])
+        return shape_of(value.inputs[0]) is not None and is_whole_number(value.inputs[1])
     return False
 
 
@@ -501,7 +501,7 @@ def _name(func: ast.expr) -> str | None:
     return func.id if isinstance(func, ast.Name) else None
 
 
-def _shape_of(value: Value) -> Value | None:
+def shape_of(value: Value) -> Value | None:
     """The tensor whose whole shape a value is: `x.shape`, `x.size()`."""
     if value.kind == "attribute" and isinstance(value.node, ast.Attribute) and value.node.attr == "shape":
         return value.inputs[0]
@@ -617,4 +617,4 @@ def _is_ellipsis(node: ast.expr) -> bool:
 
 
 __all__ = ["RESHAPED_IN_PLACE", "UNKNOWN", "Rank", "argument", "dimensions", "index_elements", "is_whole_number",
-           "literal_number", "rank_of", "source_of", "surely_runs"]  # fmt: skip
+           "literal_number", "rank_of", "shape_of", "source_of", "surely_runs"]  # fmt: skip

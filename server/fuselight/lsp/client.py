@@ -23,6 +23,9 @@ class Client:
     shows_related: bool = False
     shows_code_description: bool = False
     versioned_edits: bool = False
+    annotates_edits: bool = False
+    applies_edits: bool = False
+    shows_progress: bool = False
     markdown: bool = False
     configuration: bool = False
     registers_configuration: bool = False
@@ -50,6 +53,11 @@ class Client:
             shows_code_description=has(f"{diagnostics}.code_description_support")
             or has("text_document.publish_diagnostics.code_description_support"),
             versioned_edits=has("workspace.workspace_edit.document_changes"),
+            # Annotations are told of only in `documentChanges`. An empty object means support.
+            annotates_edits=has("workspace.workspace_edit.document_changes")
+            and get_capability(capabilities, "workspace.workspace_edit.change_annotation_support") is not None,
+            applies_edits=has("workspace.apply_edit"),
+            shows_progress=has("window.work_done_progress"),
             markdown=types.MarkupKind.Markdown in listed("text_document.hover.content_format"),
             configuration=has("workspace.configuration"),
             registers_configuration=has("workspace.did_change_configuration.dynamic_registration"),

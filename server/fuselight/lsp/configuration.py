@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
-from pygls.uris import to_fs_path
 
-from fuselight.analysis import Analysis, fix_all
-from fuselight.fusions.model import Finding, Safety
+from fuselight.fusions.model import Finding, Fix, Safety
 from fuselight.lsp.documents import Document
+from fuselight.lsp.notebooks import ELSEWHERE, Cell
 from fuselight.lsp.transport import table
+from fuselight.lsp.uris import path_of
 from fuselight.project.settings import Settings, SettingsCache, SettingsError
 from fuselight.project.suppression import Suppressions, suppressions
 
 if TYPE_CHECKING:
+    from fuselight.analysis import Analysis
     from fuselight.lsp.server import FuselightServer
 
 logger = logging.getLogger(__name__)
 
 SECTION = "fuselight"
 
+_FILES = ("pyproject.toml", "ruff.toml", ".ruff.toml")
 _NAMES = frozenset(field.name.replace("_", "-") for field in fields(Settings)) - {"root"}
 
 
@@ -32,46 +34,84 @@ class Configuration:
     """Which findings of a document count, and how long its lines may be."""
 
     def __init__(self) -> None:
-        self._projects = SettingsCache()
+        self.projects = SettingsCache()
+        self.folders: dict[str, Path] = {}
+        """The workspace's folders, by their addresses."""
         self._editor: dict[str, object] = {}
-        self._folder: Path | None = None
+        self._scoped: dict[str, dict[str, object]] = {}
+        self._of_document: dict[str, Settings] = {}
         self._suppressions: tuple[str, Suppressions] = ("", Suppressions())
         self._problems: list[str] = []
         self._told: set[str] = set()
 
     def initialize(self, params: types.InitializeParams) -> None:
-        """Take the editor's settings and the workspace's folder from the first request."""
+        """Take the editor's settings and the workspace's folders from the first request."""
         self.take(params.initialization_options)
-        folders = [folder.uri for folder in params.workspace_folders or ()] or [params.root_uri or ""]
-        path = to_fs_path(folders[0])
-        self._folder = Path(path) if path else None
+        self.add_folders([folder.uri for folder in params.workspace_folders or ()] or [params.root_uri or ""])
 
-    def take(self, given: object) -> None:
-        """Take the editor's settings, bare or below the section's name. What is not fuselight's is the editor's own."""
+    def add_folders(self, uris: Iterable[str]) -> None:
+        for uri in uris:
+            if (path := path_of(uri)) is not None:
+                self.folders[uri] = path
+        self.look_again()
+
+    def remove_folders(self, uris: Iterable[str]) -> None:
+        for uri in uris:
+            self.folders.pop(uri, None)
+            self._scoped.pop(uri, None)
+        self.look_again()
+
+    def take(self, given: object, folder: str | None = None) -> None:
+        """Take the editor's settings, bare or below the section's name. What is not fuselight's is the editor's own.
+
+        Those of a folder take the place of the editor's for what lies in it.
+        """
         settings = table(given)
         for key in (SECTION, "settings"):
             settings = table(settings.get(key)) or settings
-        self._editor = {name: value for name, value in settings.items() if name in _NAMES}
+        settings = {name: value for name, value in settings.items() if name in _NAMES}
+        if folder is None:
+            self._editor = settings
+        else:
+            self._scoped[folder] = settings
         self._told.clear()
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Look at the files next time: what they say may have changed. Once for each message is enough."""
+        if self._of_document:
+            self._of_document.clear()
 
     def settings(self, document: Document) -> Settings:
-        """The settings for a document; of a broken one those that can be used, and the fault is kept for the user."""
-        settings = Settings()
-        path = to_fs_path(document.uri) or self._folder
-        try:
-            if path is not None:
-                settings = self._projects.of(Path(path))
-        except SettingsError as error:
-            self._note(error)
-        for name, value in self._editor.items():
+        """The settings for a document; of broken ones those that can be used."""
+        known = self._of_document.get(document.uri)
+        if known is None:
+            known = self._of_document[document.uri] = self.settings_of(path_of(document.home))
+        return known
+
+    def settings_of(self, path: Path | None) -> Settings:
+        """The settings for a file or directory; None is a document that is nowhere, as one not saved yet."""
+        folder = self._folder_of(path)
+        if path is None and folder is not None:
+            path = self.folders[folder]
+        settings = self.projects.of(path).settings if path is not None else Settings()
+        editor = self._editor if folder is None else self._scoped.get(folder, self._editor)
+        for name, value in editor.items():
             try:
                 settings = settings.merge({name: value}, "the editor's settings")
             except SettingsError as error:
                 self._note(error)
         return settings
 
+    def _folder_of(self, path: Path | None) -> str | None:
+        """The innermost folder of the workspace that holds `path`; of what lies nowhere, the first."""
+        if path is None:
+            return next(iter(self.folders), None)
+        around = [uri for uri, folder in self.folders.items() if path.is_relative_to(folder)]
+        return max(around, key=lambda uri: len(self.folders[uri].parts), default=None)
+
     def new_problems(self) -> list[str]:
-        """What is wrong with the settings, each fault once."""
+        """What is wrong with the editor's settings, each fault once. A project's are shown in its own file."""
         problems, self._problems = self._problems, []
         return problems
 
@@ -82,23 +122,45 @@ class Configuration:
     def findings(self, document: Document) -> Sequence[Finding]:
         """The findings of the newest text that the settings and the comments in it leave."""
         analysis = self.analysis(document)
-        return self._wanted(analysis.findings, document) if analysis else ()
+        return self._wanted(document.own(analysis.findings), document) if analysis else ()
 
     def refusals(self, document: Document) -> Sequence[Finding]:
         """The near misses of the newest text, likewise."""
         analysis = self.analysis(document)
-        return self._wanted(analysis.refusals, document) if analysis else ()
+        return self._wanted(document.own(analysis.refusals), document) if analysis else ()
 
-    def fixed(self, document: Document) -> str | None:
-        """The newest text with every exact finding carried out; None where the file is no whole Python."""
+    def fix(self, document: Document, finding: Finding) -> Fix | None:
+        """The edits of a finding of the newest text; None where they are withheld, from this document at least."""
+        analysis = self.analysis(document)
+        fix = analysis.fix(finding) if analysis is not None else None
+        return document.kept_within(fix) if fix is not None else None
+
+    def withheld(self, document: Document, finding: Finding) -> str | None:
+        """Why a finding gets no edit."""
+        if finding.withheld is None and isinstance(document, Cell) and self.fix(document, finding) is None:
+            return ELSEWHERE
+        return finding.withheld
+
+    def fixed(
+        self,
+        document: Document,
+        allow: frozenset[Safety] = frozenset({Safety.EXACT}),
+        code: str | None = None,
+    ) -> str | None:
+        """The newest text with every finding of these safety classes carried out, of one fusion or of all.
+
+        None where the file is no whole Python.
+        """
         analysis = self.analysis(document)
         if analysis is None or analysis.problems:
             return None
-        allow, codes = frozenset({Safety.EXACT}), self.settings(document).codes()
+        from fuselight.analysis import fix_all
+
+        codes = self.settings(document).codes() if code is None else frozenset({code})
         if not self._silenced(document.text):
             return fix_all(analysis, allow, codes).text
         # What a comment silences is known for one version of the text at a time.
-        return fix_all(analysis, allow, codes, _is_not_silenced).text
+        return fix_all(analysis, allow, codes, is_not_silenced).text
 
     def _wanted(self, findings: Sequence[Finding], document: Document) -> Sequence[Finding]:
         if not findings:
@@ -122,7 +184,8 @@ class Configuration:
             logger.warning("%s", error)
 
 
-def _is_not_silenced(analysis: Analysis, finding: Finding) -> bool:
+def is_not_silenced(analysis: Analysis, finding: Finding) -> bool:
+    """Whether no comment silences a finding."""
     return not suppressions(analysis.text).silences(finding, analysis.lines)
 
 
@@ -134,12 +197,15 @@ def register(server: FuselightServer) -> None:
         options = types.DidChangeConfigurationRegistrationOptions(section=SECTION)
         registrations.append(types.Registration("fuselight-settings", method, options))
     if server.client.registers_watchers:
-        watchers = [types.FileSystemWatcher(f"**/{name}") for name in ("pyproject.toml", "ruff.toml", ".ruff.toml")]
+        # A client that pulls is told of the findings of closed files, too.
+        names = (*_FILES, "*.py", ".gitignore") if server.client.pulls_diagnostics else _FILES
+        watchers = [types.FileSystemWatcher(f"**/{name}") for name in names]
         options = types.DidChangeWatchedFilesRegistrationOptions(watchers)
         registrations.append(types.Registration("fuselight-files", types.WORKSPACE_DID_CHANGE_WATCHED_FILES, options))
     if registrations:
         server.client_register_capability(types.RegistrationParams(registrations))
     _ask(server)
+    server.when_idle("the folders' settings", lambda: _look_at_folders(server))
 
 
 def changed(ls: FuselightServer, params: types.DidChangeConfigurationParams) -> None:
@@ -148,21 +214,69 @@ def changed(ls: FuselightServer, params: types.DidChangeConfigurationParams) -> 
         _ask(ls)
     else:
         ls.configuration.take(params.settings)
-        ls.refresh_diagnostics()
+        _changed(ls)
+
+
+def folders_changed(ls: FuselightServer, params: types.DidChangeWorkspaceFoldersParams) -> None:
+    """`workspace/didChangeWorkspaceFolders`."""
+    ls.configuration.remove_folders(folder.uri for folder in params.event.removed)
+    ls.configuration.add_folders(folder.uri for folder in params.event.added)
+    _ask(ls)
+    _changed(ls)
 
 
 def files_changed(ls: FuselightServer, params: types.DidChangeWatchedFilesParams) -> None:
-    """`workspace/didChangeWatchedFiles`: a `pyproject.toml`, which is read again by its time stamp."""
-    ls.refresh_diagnostics()
+    """`workspace/didChangeWatchedFiles`: a `pyproject.toml`, which is read again by its time stamp; a closed file."""
+    ls.workspace_diagnostics.news(files=True)
+    if any(_name(change.uri) in _FILES for change in params.changes):
+        _changed(ls)
+
+
+def saved(ls: FuselightServer, params: types.DidSaveTextDocumentParams) -> None:
+    """`textDocument/didSave`: what counts of a `pyproject.toml` that is edited is what is on disk."""
+    if _name(params.text_document.uri) in _FILES:
+        _changed(ls)
+
+
+def _name(uri: str) -> str:
+    return uri.rpartition("/")[2]
+
+
+def _changed(server: FuselightServer) -> None:
+    server.configuration.look_again()
+    server.workspace_diagnostics.news(files=True)
+    server.refresh_diagnostics()
+    server.when_idle("the folders' settings", lambda: _look_at_folders(server))
+
+
+def _look_at_folders(server: FuselightServer) -> None:
+    """Read the settings that are in use again, and say what is wrong with them, whether a model is open or not."""
+    for folder in server.configuration.folders.values():
+        server.configuration.settings_of(folder)
+    server.configuration.projects.reload()
+    tell_problems(server)
+
+
+def tell_problems(server: FuselightServer) -> None:
+    """Show what is wrong with the settings: in the project's file, or by a message where they are the editor's."""
+    for problem in server.configuration.new_problems():
+        server.window_show_message(types.ShowMessageParams(types.MessageType.Warning, f"fuselight: {problem}"))
+    server.project_files.show(server)
 
 
 def _ask(server: FuselightServer) -> None:
+    """Ask for the client's settings: as they are everywhere, and as they are in each folder."""
+    folders = list(server.configuration.folders)
+
     def answered(values: Sequence[object] | None) -> None:
         # A client without such a section answers with null: what it said at the start stands.
-        if values and values[0] is not None:
-            server.configuration.take(values[0])
-            server.refresh_diagnostics()
+        answers = [*zip([None, *folders], values or (), strict=False)]
+        for folder, value in answers:
+            if value is not None and (folder is None or folder in server.configuration.folders):
+                server.configuration.take(value, folder)
+        if any(value is not None for _, value in answers):
+            _changed(server)
 
     if server.client.configuration:
-        item = types.ConfigurationItem(section=SECTION)
-        server.workspace_configuration(types.ConfigurationParams([item]), answered)
+        items = [types.ConfigurationItem(folder, SECTION) for folder in [None, *folders]]
+        server.workspace_configuration(types.ConfigurationParams(items), answered)

@@ -2,40 +2,87 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Collection
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
 from fuselight.fusions.model import Finding
-from fuselight.lsp import warmup
+from fuselight.lsp import configuration, warmup
 from fuselight.lsp.client import Client
 from fuselight.lsp.documents import Document
 from fuselight.lsp.transport import table
+from fuselight.lsp.work import Steps
+from fuselight.project.settings import Settings, Severity
 
 if TYPE_CHECKING:
+    from fuselight.lsp.notebooks import Notebook
     from fuselight.lsp.server import FuselightServer
 
-OPTIONS = types.DiagnosticOptions(inter_file_dependencies=False, workspace_diagnostics=False, identifier="fuselight")
+OPTIONS = types.DiagnosticOptions(inter_file_dependencies=False, workspace_diagnostics=True, identifier="fuselight")
+
+_SEVERITIES = {
+    Severity.ERROR: types.DiagnosticSeverity.Error,
+    Severity.WARNING: types.DiagnosticSeverity.Warning,
+    Severity.INFORMATION: types.DiagnosticSeverity.Information,
+    Severity.HINT: types.DiagnosticSeverity.Hint,
+}
 
 
-def of(finding: Finding, document: Document, client: Client) -> types.Diagnostic:
-    """One finding as the client shows it.
+class Results:
+    """The ids of what pulling clients were given: the same for as long as the diagnostics are."""
 
-    The severity is Information: editors draw a hint as faint dots, and do not count it.
-    """
+    def __init__(self) -> None:
+        # A client may still hold ids of the server before this one.
+        self._session = os.urandom(4).hex()
+        self._number = 0
+        self._last: dict[str, tuple[str, list[types.Diagnostic]]] = {}
+        self._pushed: dict[str, types.PublishDiagnosticsParams] = {}
+
+    def new_id(self) -> str:
+        self._number += 1
+        return f"{self._session}-{self._number}"
+
+    def id_of(self, uri: str, items: list[types.Diagnostic]) -> str:
+        """The id of the diagnostics of an open document."""
+        last = self._last.get(uri)
+        if last is None or last[1] != items:
+            last = self._last[uri] = self.new_id(), items
+        return last[0]
+
+    def known(self, uri: str) -> str | None:
+        """The id that a client was given last for a document."""
+        return self._last[uri][0] if uri in self._last else None
+
+    def is_news(self, push: types.PublishDiagnosticsParams) -> bool:
+        """Whether a push tells anything that the one before did not: of the cells of a notebook few do."""
+        if self._pushed.get(push.uri) == push:
+            return False
+        self._pushed[push.uri] = push
+        return True
+
+    def forget(self, uri: str) -> None:
+        self._last.pop(uri, None)
+        self._pushed.pop(uri, None)
+
+
+def of(finding: Finding, document: Document, client: Client, settings: Settings) -> types.Diagnostic:
+    """One finding as the client shows it."""
     related: list[types.DiagnosticRelatedInformation] | None = None
     if client.shows_related and finding.others:
         related = [
-            types.DiagnosticRelatedInformation(
-                types.Location(document.uri, document.range(span)), "belongs to the fusion"
-            )
+            types.DiagnosticRelatedInformation(document.location(span), "belongs to the fusion")
             for span in finding.others
         ]
     return types.Diagnostic(
         range=document.range(finding.span),
         message=finding.message if finding.withheld is None else f"{finding.message} (no edit: {finding.withheld})",
-        severity=types.DiagnosticSeverity.Information,
+        severity=_SEVERITIES[settings.severity_of(finding.safety)],
         code=finding.code,
         source="fuselight",
         code_description=_page(finding.code) if client.shows_code_description else None,
@@ -44,11 +91,18 @@ def of(finding: Finding, document: Document, client: Client) -> types.Diagnostic
     )
 
 
+@cache
 def _page(code: str) -> types.CodeDescription | None:
+    """The fusion's page: its address, or the file whose docstring it is, which is there without a network."""
+    from fuselight.fusions.base import FUSIONS as CLASSES
     from fuselight.fusions.registry import FUSIONS
 
-    about = FUSIONS.get(code)
-    return types.CodeDescription(about.url) if about and about.url else None
+    about, fusion = FUSIONS.get(code), CLASSES.get(code)
+    if about is None or fusion is None:
+        return None
+    file = getattr(sys.modules.get(fusion.__module__), "__file__", None)
+    url = about.url or (Path(file).as_uri() if file and Path(file).is_file() else None)
+    return types.CodeDescription(url) if url else None
 
 
 def schedule(server: FuselightServer, uri: str) -> None:
@@ -57,8 +111,16 @@ def schedule(server: FuselightServer, uri: str) -> None:
         server.when_idle(("diagnostics of", uri), lambda: _push(server, uri))
 
 
+def schedule_others(server: FuselightServer, notebook: Notebook, edited: Collection[str]) -> None:
+    """Have a client that pulls ask again where an edit of some cells changes what is found in others."""
+    if server.client.pulls_diagnostics and server.client.refreshes_diagnostics and notebook.cells:
+        others = [uri for uri in notebook.cells if uri not in edited and server.results.known(uri) is not None]
+        server.when_idle(("other cells of", notebook.uri), lambda: _refresh(server, others))
+
+
 def clear(server: FuselightServer, uri: str) -> None:
     """Take back what was pushed for a document that is closed."""
+    server.results.forget(uri)
     if not server.client.pulls_diagnostics:
         server.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, []))
 
@@ -71,7 +133,11 @@ def pull(ls: FuselightServer, params: types.DocumentDiagnosticParams) -> types.D
             "asked again for a newer text", types.LSPErrorCodes.ServerCancelled.value, {"retriggerRequest": False}
         )
     document = ls.document(uri)
-    return types.RelatedFullDocumentDiagnosticReport(items=_all(ls, document) if document else [])
+    items = all_of(ls, document) if document else []
+    result = ls.results.id_of(uri, items) if document else None
+    if result is not None and result == params.previous_result_id:
+        return types.RelatedUnchangedDocumentDiagnosticReport(result)
+    return types.RelatedFullDocumentDiagnosticReport(items, result_id=result)
 
 
 def _is_asked_again(server: FuselightServer, uri: str) -> bool:
@@ -86,17 +152,36 @@ def _is_asked_again(server: FuselightServer, uri: str) -> bool:
     return False
 
 
-def _push(server: FuselightServer, uri: str) -> None:
-    if document := server.document(uri):
-        items = _all(server, document)
-        server.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, items, document.version))
+def _push(server: FuselightServer, uri: str) -> Steps:
+    document = server.document(uri)
+    if document is None:
+        return
+    yield from server.analysing(document)
+    if server.document(uri) is document:
+        items = all_of(server, document)
+        push = types.PublishDiagnosticsParams(uri, items, document.version)
+        if server.results.is_news(push):
+            server.text_document_publish_diagnostics(push)
 
 
-def _all(server: FuselightServer, document: Document) -> list[types.Diagnostic]:
+def _refresh(server: FuselightServer, cells: list[str]) -> Steps:
+    news = False
+    for uri in cells:
+        document = server.document(uri)
+        if document is not None:
+            yield from server.analysing(document)
+            before = server.results.known(uri)
+            news |= before != server.results.id_of(uri, all_of(server, document))
+    if news:
+        server.workspace_diagnostic_refresh(None)
+
+
+def all_of(server: FuselightServer, document: Document) -> list[types.Diagnostic]:
     """The findings of the classes to report; the others are refactorings, which wait for the user to look for them."""
-    reported = server.configuration.settings(document).reported
+    settings = server.configuration.settings(document)
     findings = server.configuration.findings(document)
-    for problem in server.configuration.new_problems():
-        server.window_show_message(types.ShowMessageParams(types.MessageType.Warning, f"fuselight: {problem}"))
+    configuration.tell_problems(server)
     warmup.schedule(server)
-    return [of(finding, document, server.client) for finding in findings if finding.safety in reported]
+    return [
+        of(finding, document, server.client, settings) for finding in findings if finding.safety in settings.reported
+    ]

@@ -8,61 +8,147 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
-from fuselight.analysis import Analysis
+from fuselight.fusions.model import Finding, Fix
 from fuselight.source.lines import Encoding, LineIndex, Span
+from fuselight.source.statements import StatementCache
+
+if TYPE_CHECKING:
+    from fuselight.analysis import Analysis
 
 logger = logging.getLogger(__name__)
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-class Document:
-    """One open document. `analysis` is that of the newest text, computed on demand and kept."""
+class Text:
+    """A text as the client has it, changed as the client changes it."""
 
-    def __init__(self, item: types.TextDocumentItem, encoding: Encoding) -> None:
-        self.uri = item.uri
-        self.language = item.language_id
-        self.version = item.version
+    def __init__(self, text: str, encoding: Encoding) -> None:
         self.encoding = encoding
-        self._analysis: Analysis | None = None
-        self._analysed: str | None = None
-        self._broken: str | None = None
-        self._take(item.text)
+        self.take(text)
 
-    def change(self, version: int, changes: Iterable[types.TextDocumentContentChangeEvent]) -> None:
+    def apply(self, changes: Iterable[types.TextDocumentContentChangeEvent]) -> None:
         """Apply the changes of one notification, each to the outcome of the one before."""
         for change in changes:
             if isinstance(change, types.TextDocumentContentChangePartial):
-                self._replace(self.span(change.range), change.text)
+                start, end = (self.offset_in(place) for place in (change.range.start, change.range.end))
+                self._replace(Span(min(start, end), max(start, end)), change.text)
             else:
-                self._take(change.text)
+                self.take(change.text)
+
+    def take(self, text: str) -> None:
+        """Have another text in the place of this one."""
+        self.text = _joined(text)
+        self.lines = LineIndex(self.text)
+
+    def offset_in(self, position: types.Position) -> int:
+        return self.lines.offset(position.line, position.character, self.encoding)
+
+    def range_in(self, span: Span) -> types.Range:
+        start = self.lines.position(span.start, self.encoding)
+        end = self.lines.position(span.end, self.encoding)
+        return types.Range(types.Position(*start), types.Position(*end))
+
+    def _replace(self, span: Span, content: str) -> None:
+        text = f"{self.text[: span.start]}{content}{self.text[span.end :]}"
+        if _SURROGATE.search(content):
+            self.take(text)
+        else:
+            self.text, self.lines = text, _Spliced(self.lines, span, text)
+
+
+class Document(Text):
+    """One open document. `analysis` is that of the newest text, computed on demand and kept.
+
+    `text` is what is analysed; `offset`, `span`, `range` and `location` lead from the client's places to it and back.
+    """
+
+    def __init__(self, item: types.TextDocumentItem, encoding: Encoding) -> None:
+        super().__init__(item.text, encoding)
+        self.uri = item.uri
+        self.home = item.uri
+        """The address by which the settings are found."""
+        self.language = item.language_id
+        self.version = item.version
+        self._analysis: Analysis | None = None
+        self._analysed: str | None = None
+        self._broken: str | None = None
+        self._aim = ("", 0)
+        self._steps: Generator[None] | None = None
+        self._parsed = StatementCache()
+
+    @property
+    def revision(self) -> int:
+        """Changes whenever an edit that was made for the text before would be stale."""
+        return self.version
+
+    def change(self, version: int, changes: Iterable[types.TextDocumentContentChangeEvent]) -> None:
+        """Take in one notification of changes."""
+        self.apply(changes)
         self.version = version
+
+    def own(self, findings: Sequence[Finding]) -> Sequence[Finding]:
+        """The findings that are shown in this document."""
+        return findings
+
+    def kept_within(self, fix: Fix) -> Fix | None:
+        """The edits, where they are of this document alone; else None."""
+        return fix
 
     def analysis(self, line_length: int) -> Analysis | None:
         """The analysis of the newest text; None where it failed, which is logged once for each text."""
-        known = self._analysis if self._analysis and self._analysis.line_length == line_length else None
-        if known is not None and self._analysed is self.text:
-            return known
-        if self._broken is self.text:
-            return None
-        try:
-            self._analysis = known.updated(self.text) if known else Analysis(self.text, line_length=line_length)
-            # Worked out here and not where they are used, so that a fault shows once, and as one of the analysis.
-            _ = self._analysis.findings
-        except Exception:
-            # The next text is analysed from scratch: what went wrong may sit in what was taken over.
-            logger.exception("The analysis of %s, version %s, failed", self.uri, self.version)
-            self._analysis, self._broken = None, self.text
-            return None
-        self._analysed = self.text
-        return self._analysis
+        for _ in self.work(line_length):
+            pass
+        return self._analysis if self._analysed is self.text else None
+
+    def is_analysed(self, line_length: int) -> bool:
+        """Whether the newest text was analysed, or failed to be, so that asking for it costs nothing."""
+        if self._analysed is self.text:
+            return self._analysis is not None and self._analysis.line_length == line_length
+        return self._broken is self.text
+
+    def work(self, line_length: int) -> Iterator[None]:
+        """Analyse the newest text in slices, whatever becomes the newest between two of them."""
+        while not self.is_analysed(line_length):
+            if self._steps is None or self._aim != (self.text, line_length):
+                if self._steps is not None:
+                    self._steps.close()
+                self._aim = (self.text, line_length)
+                self._steps = self._slices(*self._aim)
+            try:
+                next(self._steps)
+            except StopIteration:
+                self._steps = None
+            except Exception:
+                # The next text is analysed from scratch: what went wrong may sit in what was taken over.
+                logger.exception("The analysis of %s, version %s, failed", self.uri, self.version)
+                self._analysis, self._steps, self._parsed = None, None, StatementCache()
+                self._broken = self.text
+            yield
+
+    def _slices(self, text: str, line_length: int) -> Generator[None]:
+        known = self._analysis
+        if known is None or known.line_length != line_length:
+            yield from self._parsed.read(text)
+            from fuselight.analysis import Analysis  # the start does not wait for it
+
+            self._analysis = Analysis(text, line_length=line_length, cache=self._parsed)
+            self._parsed = StatementCache()
+        else:
+            # Its last version may have been left half done; what was done of it is taken over.
+            self._analysis = known.updated(text)
+        self._analysed = None
+        yield
+        yield from self._analysis.work()
+        self._analysed = text
 
     def offset(self, position: types.Position) -> int:
-        return self.lines.offset(position.line, position.character, self.encoding)
+        return self.offset_in(position)
 
     def span(self, where: types.Range) -> Span:
         """The characters of a range; a reversed one is taken the other way round."""
@@ -70,20 +156,10 @@ class Document:
         return Span(min(start, end), max(start, end))
 
     def range(self, span: Span) -> types.Range:
-        start = self.lines.position(span.start, self.encoding)
-        end = self.lines.position(span.end, self.encoding)
-        return types.Range(types.Position(*start), types.Position(*end))
+        return self.range_in(span)
 
-    def _take(self, text: str) -> None:
-        self.text = _joined(text)
-        self.lines = LineIndex(self.text)
-
-    def _replace(self, span: Span, content: str) -> None:
-        text = f"{self.text[: span.start]}{content}{self.text[span.end :]}"
-        if _SURROGATE.search(content):
-            self._take(text)
-        else:
-            self.text, self.lines = text, _Spliced(self.lines, span, text)
+    def location(self, span: Span) -> types.Location:
+        return types.Location(self.uri, self.range(span))
 
 
 class _Spliced(LineIndex):

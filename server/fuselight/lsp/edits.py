@@ -7,19 +7,32 @@ from difflib import SequenceMatcher
 
 from lsprotocol import types
 
-from fuselight.fusions.model import TextEdit
+from fuselight.fusions.model import Safety, TextEdit
+from fuselight.lsp.annotations import annotation
 from fuselight.lsp.client import Client
 from fuselight.lsp.documents import Document
 from fuselight.source.lines import LineIndex, Span
 
 
-def workspace_edit(edits: Iterable[TextEdit], document: Document, client: Client) -> types.WorkspaceEdit:
-    """The edits of one document, with its version where the client can check it."""
+def workspace_edit(
+    edits: Iterable[TextEdit], document: Document, client: Client, safety: Safety | None = None
+) -> types.WorkspaceEdit:
+    """The edits of one document, with its version where the client can check it.
+
+    `safety` is what an annotation tells of, where the client shows such.
+    """
+    edits = list(edits)
     changes = [types.TextEdit(document.range(Span(edit.start, edit.end)), edit.content) for edit in edits]
     if not client.versioned_edits:
         return types.WorkspaceEdit(changes={document.uri: changes})
     identifier = types.OptionalVersionedTextDocumentIdentifier(document.uri, document.version)
-    return types.WorkspaceEdit(document_changes=[types.TextDocumentEdit(identifier, changes)])
+    if safety is None or not client.annotates_edits:
+        return types.WorkspaceEdit(document_changes=[types.TextDocumentEdit(identifier, changes)])
+    annotated = [types.AnnotatedTextEdit(safety.value, change.range, change.new_text) for change in changes]
+    return types.WorkspaceEdit(
+        document_changes=[types.TextDocumentEdit(identifier, annotated)],
+        change_annotations={safety.value: annotation(safety, edits)},
+    )
 
 
 def differences(before: str, after: str) -> Iterator[TextEdit]:

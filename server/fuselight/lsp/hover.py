@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def hover(ls: FuselightServer, params: types.HoverParams) -> types.Hover | None:
-    """`textDocument/hover`: why the site could be fused, and the fusion's page."""
+    """`textDocument/hover`: why the site could be fused, what it gains by its own sizes, and the fusion's page."""
     document = ls.document(params.text_document.uri)
     if document is None:
         return None
@@ -24,13 +25,17 @@ def hover(ls: FuselightServer, params: types.HoverParams) -> types.Hover | None:
         return None
     finding = min(here, key=lambda found: found.span.end - found.span.start)
     kind = types.MarkupKind.Markdown if ls.client.markdown else types.MarkupKind.PlainText
-    return types.Hover(types.MarkupContent(kind, _page(finding)), document.range(finding.span))
+    analysis = ls.configuration.analysis(document)
+    gains = analysis.gains(finding) if analysis is not None else ()
+    return types.Hover(types.MarkupContent(kind, _page(finding, gains)), document.range(finding.span))
 
 
-def _page(finding: Finding) -> str:
+def _page(finding: Finding, gains: Sequence[str]) -> str:
     # The catalogue is loaded by the analysis that found this, not by a session without findings.
     from fuselight.fusions.registry import FUSIONS
 
     about = FUSIONS.get(finding.code)
     here = f"### {finding.name} ({finding.code})\n\n{finding.message}"
+    if gains:
+        here += "\n\nHere, by the sizes in the source:\n\n" + "\n".join(f"- {sentence}" for sentence in gains)
     return f"{here}\n\n---\n\n{about.page}" if about else here

@@ -1,7 +1,9 @@
 """The server: one client, its open documents, and the loop that serves them.
 
 One thread does all the work, in the order of the client's messages, so that no answer can be about a text that
-changed under it. What can wait (pushed diagnostics, warming up) is done when no message is waiting.
+changed under it. What takes longer than a moment is cut in slices, done while no message is waiting: a first analysis
+for whoever asked, pushed diagnostics, the workspace's closed files, warming up. Slices rather than a thread beside this
+one: two threads of Python take turns anyway, but at places that nobody chose.
 """
 
 from __future__ import annotations
@@ -9,19 +11,41 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from time import perf_counter
 from typing import cast
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
 from fuselight import __version__
-from fuselight.lsp import code_actions, configuration, diagnostics, hover, transport, warmup
+from fuselight.lsp import (
+    client_process,
+    code_actions,
+    configuration,
+    diagnostics,
+    hover,
+    notebooks,
+    transport,
+    warmup,
+    workspace_diagnostics,
+)
 from fuselight.lsp.client import Client
 from fuselight.lsp.documents import Document
+from fuselight.lsp.log import ClientLog, set_trace, trace
+from fuselight.lsp.notebooks import Notebook, Notebooks
+from fuselight.lsp.project_files import ProjectFiles
 from fuselight.lsp.protocol import FuselightProtocol
+from fuselight.lsp.put_off import PutOff
 from fuselight.lsp.transport import HungUp, Inbox, Json, Writer, table
+from fuselight.lsp.work import Backlog, Steps
+from fuselight.lsp.workspace_diagnostics import WorkspaceDiagnostics
 
 logger = logging.getLogger(__name__)
+
+_MOMENT = 0.02
+"""Seconds for which a request may hold up the messages behind it; what takes longer is put off."""
+_SLICE = 0.002
+"""Seconds of work between two looks for messages."""
 
 
 def serve(host: str | None = None, port: int | None = None) -> int:
@@ -39,46 +63,83 @@ class FuselightServer(LanguageServer):
     """What the features share: the client's capabilities, the documents and the settings."""
 
     def __init__(self, inbox: Inbox, writer: Writer) -> None:
-        super().__init__("fuselight", __version__, protocol_cls=FuselightProtocol)  # pyright: ignore[reportUnknownMemberType]
+        super().__init__(  # pyright: ignore[reportUnknownMemberType]
+            "fuselight", __version__, protocol_cls=FuselightProtocol, notebook_document_sync=notebooks.SYNC
+        )
         self.protocol.set_writer(writer)
         self.inbox = inbox
         self.client = Client()
         self.documents: dict[str, Document] = {}
+        self.notebooks = Notebooks(self.documents)
         self.configuration = configuration.Configuration()
+        self.project_files = ProjectFiles()
+        self.results = diagnostics.Results()
+        self.workspace_diagnostics = WorkspaceDiagnostics(self)
         self.exit_status: int | None = None
         self.is_warm = False
-        self._idle: dict[object, Callable[[], None]] = {}
+        self.trace = types.TraceValue.Off
+        self.backlog = Backlog()
+        self.put_off = PutOff(self)
+        self._log = ClientLog()
+        logging.getLogger().addHandler(self._log)
         self.feature(types.TEXT_DOCUMENT_HOVER)(hover.hover)
         self.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(configuration.changed)
         self.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)(configuration.files_changed)
+        self.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)(configuration.folders_changed)
+        self.feature(types.TEXT_DOCUMENT_DID_SAVE)(configuration.saved)
+        self.feature(types.SET_TRACE)(set_trace)
 
     def run(self) -> int:
         """Serve until `exit`, or until the client is gone."""
-        receive = cast("FuselightProtocol", self.protocol).receive
+        receiver = cast("FuselightProtocol", self.protocol)
         try:
             while self.exit_status is None:
-                if self._idle and not self.inbox.waiting():
-                    self._do_idle_work()
+                self.configuration.look_again()
+                if self._log and receiver.is_ready:
+                    self._log.send(self)
+                if self.backlog and not self.inbox.waiting():
+                    self.backlog.step()
                     continue
                 message = self.inbox.take()
                 if isinstance(message, HungUp):
                     break
+                started = perf_counter()
                 try:
-                    receive(message)
+                    receiver.receive(message)
                 except BrokenPipeError:
                     raise
                 except Exception:
                     logger.exception("A message could not be handled")
+                if self.trace is not types.TraceValue.Off and isinstance(message, dict):
+                    trace(self, message, (perf_counter() - started) * 1000)
         except (BrokenPipeError, ConnectionError):
             logger.info("The client is gone")
         except KeyboardInterrupt:
             pass
         return 1 if self.exit_status is None else self.exit_status
 
-    def when_idle(self, name: object, work: Callable[[], None]) -> None:
+    def when_idle(self, name: object, work: Callable[[], Steps | None]) -> None:
         """Do `work` once, when no message is waiting; a later call with the same name takes the place of this one."""
-        self._idle.pop(name, None)
-        self._idle[name] = work
+        self.backlog.add(name, work)
+
+    def analysing(self, document: Document) -> Steps:
+        """Analyse the newest text of a document for as long as it is open, in slices."""
+        until = perf_counter() + _SLICE
+        for _ in document.work(self.configuration.settings(document).line_length):
+            if perf_counter() > until:
+                yield
+                if self.document(document.uri) is not document:
+                    return
+                until = perf_counter() + _SLICE
+
+    def is_analysed_soon(self, document: Document) -> bool:
+        """Work on the analysis of a document for a moment; whether nothing is left to do then."""
+        line_length = self.configuration.settings(document).line_length
+        until = perf_counter() + _MOMENT
+        for _ in document.work(line_length):
+            if perf_counter() > until:
+                break
+        return document.is_analysed(line_length)
 
     def report_server_error(self, error: Exception, source: object) -> None:
         """To the log alone: a message box for each fault is in the user's way, and recurses once output is gone."""
@@ -88,10 +149,15 @@ class FuselightServer(LanguageServer):
         """Take in what the client says of itself, and settle what to announce to it."""
         self.client = Client.of(params.capabilities)
         self.configuration.initialize(params)
+        if params.trace is not None:
+            set_trace(self, types.SetTraceParams(params.trace))
+        if params.process_id is not None:
+            client_process.watch(params.process_id, self.inbox.hang_up)
         # A client gets its diagnostics by one way: announcing the pull to a client that does not pull would leave
         # it to be pushed, and pushing to one that pulls shows each twice.
         if self.client.pulls_diagnostics:
             self.feature(types.TEXT_DOCUMENT_DIAGNOSTIC, diagnostics.OPTIONS)(diagnostics.pull)
+            self.feature(types.WORKSPACE_DIAGNOSTIC)(workspace_diagnostics.asked)
         self.feature(types.TEXT_DOCUMENT_CODE_ACTION, code_actions.options(self.client))(code_actions.offer)
         if self.client.resolves_edits:
             self.feature(types.CODE_ACTION_RESOLVE)(code_actions.resolve)
@@ -107,7 +173,11 @@ class FuselightServer(LanguageServer):
         return document if document is not None and document.language == "python" else None
 
     def opened(self, item: types.TextDocumentItem) -> None:
-        self.documents[item.uri] = Document(item, self.client.encoding)
+        if item.uri.startswith(f"{notebooks.CELL_SCHEME}:") and item.language_id == "python":
+            self.notebooks.open_alone(item, self.client.encoding)
+        else:
+            self.documents[item.uri] = Document(item, self.client.encoding)
+        self.workspace_diagnostics.news()
         diagnostics.schedule(self, item.uri)
 
     def changed(self, params: types.DidChangeTextDocumentParams) -> None:
@@ -116,17 +186,49 @@ class FuselightServer(LanguageServer):
         if document is None:
             logger.warning("Passed over a change of %s, which is not open", uri)
             return
+        self.put_off.changed(uri)
         document.change(params.text_document.version, params.content_changes)
+        self.workspace_diagnostics.news()
         diagnostics.schedule(self, uri)
 
     def closed(self, uri: str) -> None:
         document = self.document(uri)
         self.documents.pop(uri, None)
+        self.workspace_diagnostics.news()
         if document is not None:
             diagnostics.clear(self, uri)
 
+    def notebook_opened(self, params: types.DidOpenNotebookDocumentParams) -> None:
+        self._show_cells(self.notebooks.open(params, self.client.encoding))
+
+    def notebook_changed(self, params: types.DidChangeNotebookDocumentParams) -> None:
+        for uri in self.notebooks.cells_of(params.notebook_document.uri):
+            self.put_off.changed(uri)
+        changed = self.notebooks.change(params)
+        if changed is not None:
+            notebook, closed = changed
+            for uri in closed:
+                self.closed(uri)
+            self._show_cells(notebook)
+            cells = params.change.cells
+            edited = {content.document.uri for content in (cells.text_content if cells else None) or ()}
+            diagnostics.schedule_others(self, notebook, edited)
+
+    def notebook_closed(self, uri: str) -> None:
+        for cell in self.notebooks.close(uri):
+            self.closed(cell)
+
+    def _show_cells(self, notebook: Notebook) -> None:
+        self.workspace_diagnostics.news()
+        for uri in notebook.cells:
+            diagnostics.schedule(self, uri)
+
     def lose_track_of(self, params: Json) -> None:
         """A change could not be read: what the text is now is not known, and no edit may be offered for it."""
+        notebook = table(table(params).get("notebookDocument")).get("uri")
+        if isinstance(notebook, str) and self.notebooks.cells_of(notebook):
+            logger.error("A malformed change: %s is left alone until it is opened again", notebook)
+            self.notebook_closed(notebook)
         uri = table(table(params).get("textDocument")).get("uri")
         if isinstance(uri, str) and uri in self.documents:
             logger.error("A malformed change: %s is left alone until it is opened again", uri)
@@ -146,13 +248,3 @@ class FuselightServer(LanguageServer):
                 diagnostics.schedule(self, uri)
         elif self.client.refreshes_diagnostics:
             self.workspace_diagnostic_refresh(None)
-
-    def _do_idle_work(self) -> None:
-        name = next(iter(self._idle))
-        work = self._idle.pop(name)
-        try:
-            work()
-        except (BrokenPipeError, ConnectionError):
-            raise
-        except Exception:
-            logger.exception("%s failed", name)

@@ -76,6 +76,10 @@ class Inbox:
         except Empty:
             return self._waiting
 
+    def hang_up(self) -> None:
+        """Take it, from any thread, that no more will come."""
+        self._arrived.put(HungUp())
+
     def _read(self, source: BinaryIO) -> None:
         try:
             while (body := _next_body(source)) is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lsprotocol import types
 
 from fuselight.lsp.transport import Json
+from fuselight.lsp.work import Steps
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -36,9 +37,11 @@ def schedule(server: FuselightServer) -> None:
     sys.setswitchinterval(0.0005)
 
 
-def load_catalogue() -> None:
+def load_catalogue() -> Steps:
     """Load what the first analysis needs, while the client makes up its mind which file to open."""
-    import fuselight.fusions.registry  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    from fuselight.analysis import preparing
+
+    return preparing()
 
 
 def _load_rewriting() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -45,9 +45,19 @@ def discover(paths: Iterable[Path], settings_of: Callable[[Path], Settings]) -> 
     A path that is named is read whatever the ignore files say; only what lies below it can be left out.
     `settings_of` gives the settings of a directory.
     """
+    steps = discovering(paths, settings_of)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def discovering(paths: Iterable[Path], settings_of: Callable[[Path], Settings]) -> Generator[None, None, Discovery]:
+    """As `discover`, a directory at a time: between two of them whoever asked can do something else."""
     walk = _Walk(settings_of)
     for path in paths:
-        walk.add(path)
+        yield from walk.add(path)
     # A link and its target are one file; the shorter way to it, then the first in order, stands for both.
     files: dict[str, Path] = {}
     for path in sorted(walk.files, key=lambda path: (path not in walk.named, path.is_symlink(), path.parts)):
@@ -79,10 +89,10 @@ class _Walk:
         self._settings_of = settings_of
         self._excludes: dict[tuple[Path, tuple[str, ...]], _Ignored] = {}
 
-    def add(self, path: Path) -> None:
+    def add(self, path: Path) -> Iterator[None]:
         # `os.path` answers False where `Path` raises: a loop of links, a directory that may not be entered.
         if os.path.isdir(path):
-            self._enter(path)
+            yield from self._enter(path)
         elif path.suffix == ".ipynb" and os.path.exists(path):
             self.problems.append(PathProblem(path, "a notebook; only Python files are read"))
         elif os.path.isfile(path):
@@ -93,7 +103,7 @@ class _Walk:
         else:
             self.problems.append(PathProblem(path, "no such file or directory"))
 
-    def _enter(self, named: Path) -> None:
+    def _enter(self, named: Path) -> Iterator[None]:
         place = os.path.realpath(named)
         above = list(_gitignores_above(place))
         if _is_ignored(place, above):
@@ -102,6 +112,7 @@ class _Walk:
         # (directory as it is shown, its real place, the .gitignore files that speak of it)
         waiting = [(named, place, above)]
         while waiting:
+            yield
             shown, real, ignored = waiting.pop()
             try:
                 with os.scandir(real) as scan:

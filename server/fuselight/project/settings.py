@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
@@ -16,6 +17,15 @@ DEFAULT_LINE_LENGTH: Final = 88
 LONGEST_LINE: Final = 320
 CHECKED: Final = frozenset({Safety.EXACT, Safety.CHECKPOINT, Safety.NUMERICS})
 """The safety classes that `check` and the editor's diagnostics report unless told otherwise."""
+
+
+class Severity(Enum):
+    """How loudly an editor shows a finding."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFORMATION = "information"
+    HINT = "hint"
 
 
 class SettingsError(ValueError):
@@ -40,12 +50,18 @@ class Settings:
     exclude: tuple[str, ...] = ()
     """Patterns as in a `.gitignore` at `root`, on top of the directories that are never read."""
     respect_gitignore: bool = True
+    severity: Mapping[Safety, Severity] = field(default_factory=dict[Safety, Severity], hash=False)
+    """By safety class; what is not named has the default of `severity_of`."""
     root: Path | None = None
     """The directory whose `pyproject.toml` holds the settings; None where there is none."""
 
     @property
     def reported(self) -> frozenset[Safety]:
         return CHECKED if self.allow is None else self.allow
+
+    def severity_of(self, safety: Safety) -> Severity:
+        """How an editor shows a class: information what is exact, a hint the rest, unless told otherwise."""
+        return self.severity.get(safety, Severity.INFORMATION if safety is Safety.EXACT else Severity.HINT)
 
     def includes(self, code: str) -> bool:
         """Whether findings of `code` are wanted."""
@@ -66,12 +82,30 @@ class Settings:
         return _merged(self, {key: value for key, value in overrides.items() if value is not None}, source, "")
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings of a directory: what of them can be used, what is wrong with the rest, where each came from."""
+
+    settings: Settings
+    problems: tuple[SettingsError, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The file, and in brackets the key, by the name of the setting; what is not named has its default."""
+
+
 def load_settings(path: Path) -> Settings:
     """The settings for the file or directory `path`.
 
     Raises:
         SettingsError: broken TOML, or a key or value that is not allowed.
     """
+    loaded = look_up(path)
+    if loaded.problems:
+        raise loaded.problems[0]
+    return loaded.settings
+
+
+def look_up(path: Path) -> Loaded:
+    """The settings for the file or directory `path`, whatever is wrong with them."""
     return _load(_directory(path))[0]
 
 
@@ -84,31 +118,31 @@ class SettingsCache:
     """Settings by directory, read again when a file that they come from appears, changes or goes."""
 
     def __init__(self) -> None:
-        self._known: dict[Path, tuple[Settings | SettingsError, _Stamps]] = {}
+        self._known: dict[Path, tuple[Loaded, _Stamps]] = {}
+        self.loads = 0
+        """How often settings were read from files: what was derived from them is good until this changes."""
 
-    def of(self, path: Path) -> Settings:
-        """The settings for the file or directory `path`.
-
-        Raises:
-            SettingsError: as `load_settings`; every time, until the file is mended.
-        """
+    def of(self, path: Path) -> Loaded:
+        """The settings for the file or directory `path`; the same object for as long as nothing changes."""
         directory = _directory(path)
         known = self._known.get(directory)
         if known is None or any(_stamp(file) != stamp for file, stamp in known[1].items()):
-            known = self._read(directory)
-            self._known[directory] = known
-        if isinstance(known[0], SettingsError):
-            raise known[0].with_traceback(None)
+            # Stamps first: a file that changes while it is read is read again next time.
+            stamps = {file: _stamp(file) for folder in _upward(directory) for file in _configurations(folder)}
+            loaded, extended = _load(directory)
+            self.loads += 1
+            known = self._known[directory] = loaded, stamps | {file: _stamp(file) for file in extended}
         return known[0]
 
-    def _read(self, directory: Path) -> tuple[Settings | SettingsError, _Stamps]:
-        # Stamps first: a file that changes while it is read is read again next time.
-        stamps = {file: _stamp(file) for folder in _upward(directory) for file in _configurations(folder)}
-        try:
-            settings, extended = _load(directory)
-        except SettingsError as error:
-            return error, stamps
-        return settings, stamps | {file: _stamp(file) for file in extended}
+    def reload(self) -> None:
+        """Read again what has changed of the settings of every directory that was asked for."""
+        for directory in list(self._known):
+            self.of(directory)
+
+    def problems(self) -> Iterator[SettingsError]:
+        """What was wrong with the settings of every directory that was asked for, when they were read."""
+        for loaded, _ in self._known.values():
+            yield from loaded.problems
 
 
 _Stamp = tuple[int, int] | None
@@ -140,30 +174,51 @@ def _configurations(folder: Path) -> tuple[Path, Path, Path]:
     return folder / ".ruff.toml", folder / "ruff.toml", folder / "pyproject.toml"
 
 
-def _load(directory: Path) -> tuple[Settings, tuple[Path, ...]]:
+@dataclass(frozen=True, slots=True)
+class _Length:
+    """The line length of a formatter, and where it says so."""
+
+    value: int
+    origin: str
+
+
+def _load(directory: Path) -> tuple[Loaded, tuple[Path, ...]]:
     """The settings of a directory, and the files outside its parents that they came from."""
     settings: Settings | None = None
-    own_length = False
-    length: int | None = None
+    origins: dict[str, str] = {}
+    problems: list[SettingsError] = []
+    length: _Length | None = None
     extended: list[Path] = []
     for folder in _upward(directory):
         file = folder / "pyproject.toml"
-        tools = _tools(file)
-        if settings is None and "fuselight" in tools:
-            table = _subtable(tools, "fuselight", file, "tool.fuselight")
-            settings = replace(_merged(Settings(), table, str(file), "tool.fuselight."), root=folder)
-            own_length = "line-length" in table
+        try:
+            tools = _tools(file)
+            if settings is None and "fuselight" in tools:
+                table = _subtable(tools, "fuselight", file, "tool.fuselight")
+                settings, used, wrong = _taken(Settings(root=folder), table, str(file), "tool.fuselight.")
+                problems += wrong
+                origins = {name: f"{file} (tool.fuselight.{name})" for name in used}
+        except SettingsError as error:
+            # What the file would say is not known: not that it says nothing, and its parents decide.
+            problems.append(error)
+            settings, tools = settings or Settings(root=folder), {}
         if length is None:
-            length = _formatter_length(folder, tools, extended)
-        if settings is not None and (own_length or length is not None):
+            try:
+                length = _formatter_length(folder, tools, extended)
+            except SettingsError as error:
+                problems.append(error)
+                length = _Length(DEFAULT_LINE_LENGTH, "")
+        if settings is not None and ("line-length" in origins or length is not None):
             break
     settings = settings or Settings()
-    if not own_length and length is not None:
-        settings = replace(settings, line_length=length)
-    return settings, tuple(extended)
+    if "line-length" not in origins and length is not None:
+        settings = replace(settings, line_length=length.value)
+        if length.origin:
+            origins["line-length"] = length.origin
+    return Loaded(settings, tuple(problems), origins), tuple(extended)
 
 
-def _formatter_length(folder: Path, tools: _Table, extended: list[Path]) -> int | None:
+def _formatter_length(folder: Path, tools: _Table, extended: list[Path]) -> _Length | None:
     """The line length that ruff or black uses in `folder`; None where the folder configures neither."""
     *ruff_files, project = _configurations(folder)
     for file in ruff_files:
@@ -174,9 +229,10 @@ def _formatter_length(folder: Path, tools: _Table, extended: list[Path]) -> int 
     return _black_length(project, tools)
 
 
-def _ruff_length(file: Path, table: _Table, prefix: str, tools: _Table, extended: list[Path]) -> int:
+def _ruff_length(file: Path, table: _Table, prefix: str, tools: _Table, extended: list[Path]) -> _Length:
+    key = f"{prefix}line-length"
     if "line-length" in table:
-        return _checked(_line_length, table["line-length"], str(file), f"{prefix}line-length")
+        return _Length(_checked(_line_length, table["line-length"], str(file), key), f"{file} ({key})")
     base = table.get("extend")
     if isinstance(base, str):
         parent = (file.parent / Path(base).expanduser()).resolve()
@@ -188,16 +244,17 @@ def _ruff_length(file: Path, table: _Table, prefix: str, tools: _Table, extended
                     parent, _subtable(_tools(parent), "ruff", parent, "tool.ruff"), "tool.ruff.", {}, extended
                 )
             return _ruff_length(parent, _toml(parent), "", {}, extended)
-    return _black_length(file.parent / "pyproject.toml", tools) or DEFAULT_LINE_LENGTH
+    default = _Length(DEFAULT_LINE_LENGTH, f"default of ruff, which {file} configures")
+    return _black_length(file.parent / "pyproject.toml", tools) or default
 
 
-def _black_length(project: Path, tools: _Table) -> int | None:
+def _black_length(project: Path, tools: _Table) -> _Length | None:
     if "black" not in tools:
         return None
-    table = _subtable(tools, "black", project, "tool.black")
+    table, key = _subtable(tools, "black", project, "tool.black"), "tool.black.line-length"
     if "line-length" not in table:
-        return DEFAULT_LINE_LENGTH
-    return _checked(_line_length, table["line-length"], str(project), "tool.black.line-length")
+        return _Length(DEFAULT_LINE_LENGTH, f"default of black, which {project} configures")
+    return _Length(_checked(_line_length, table["line-length"], str(project), key), f"{project} ({key})")
 
 
 def _toml(file: Path) -> _Table:
@@ -227,7 +284,12 @@ def _subtable(tables: _Table, name: str, file: Path, key: str) -> _Table:
 
 
 class _NotAllowed(Exception):
-    """The argument says what would be allowed."""
+    """The argument says what would be allowed; `at` is the part of the value that is meant, `value` that part."""
+
+    def __init__(self, allowed: str, at: str = "", value: object = None) -> None:
+        self.at = at
+        self.value = value
+        super().__init__(allowed)
 
 
 def _line_length(value: object) -> int:
@@ -271,6 +333,25 @@ def _truth(value: object) -> bool:
     return value
 
 
+def _severities(value: object) -> dict[Safety, Severity]:
+    classes = {safety.value: safety for safety in Safety}
+    severities = {severity.value: severity for severity in Severity}
+    allowed = f"a table from a safety class ({', '.join(classes)}) to {', '.join(severities)}"
+    if not isinstance(value, Mapping):
+        raise _NotAllowed(allowed)
+    read: dict[Safety, Severity] = {}
+    for name, severity in cast("Mapping[object, object]", value).items():
+        if severity is None:
+            # An editor's word for unset.
+            continue
+        if name not in classes:
+            raise _NotAllowed(allowed, f".{name}", name)
+        if not isinstance(severity, str) or severity not in severities:
+            raise _NotAllowed(", ".join(severities), f".{name}", severity)
+        read[classes[cast(str, name)]] = severities[severity]
+    return read
+
+
 _READERS: Final[dict[str, Callable[[object], object]]] = {
     "line-length": _line_length,
     "select": _selectors,
@@ -278,28 +359,49 @@ _READERS: Final[dict[str, Callable[[object], object]]] = {
     "allow": _safeties,
     "exclude": _strings,
     "respect-gitignore": _truth,
+    "severity": _severities,
 }
 
 
 def _merged(settings: Settings, table: Mapping[str, object], source: str, prefix: str) -> Settings:
+    merged, _, problems = _taken(settings, table, source, prefix)
+    if problems:
+        raise problems[0]
+    return merged
+
+
+def _taken(
+    settings: Settings, table: Mapping[str, object], source: str, prefix: str
+) -> tuple[Settings, tuple[str, ...], list[SettingsError]]:
+    """The settings with what of `table` can be used on top, the names of that, and what is wrong with the rest."""
     read: dict[str, object] = {}
+    problems: list[SettingsError] = []
     for key, value in table.items():
         if key not in _READERS:
-            raise SettingsError(source, f"{prefix}{key}", f"unknown setting; known are {', '.join(_READERS)}")
-        read[key] = _checked(_READERS[key], value, source, f"{prefix}{key}")
-    return Settings(
+            known = f"unknown setting; known are {', '.join(_READERS)}"
+            problems.append(SettingsError(source, f"{prefix}{key}", known))
+            continue
+        try:
+            read[key] = _checked(_READERS[key], value, source, f"{prefix}{key}")
+        except SettingsError as error:
+            problems.append(error)
+    taken = Settings(
         line_length=cast(int, read.get("line-length", settings.line_length)),
         select=cast("tuple[str, ...]", read.get("select", settings.select)),
         ignore=cast("tuple[str, ...]", read.get("ignore", settings.ignore)),
         allow=cast("frozenset[Safety] | None", read.get("allow", settings.allow)),
         exclude=cast("tuple[str, ...]", read.get("exclude", settings.exclude)),
         respect_gitignore=cast(bool, read.get("respect-gitignore", settings.respect_gitignore)),
+        # Class by class: to have one shown louder says nothing of the others.
+        severity={**settings.severity, **cast("dict[Safety, Severity]", read.get("severity", {}))},
         root=settings.root,
     )
+    return taken, tuple(read), problems
 
 
 def _checked(reader: Callable[[object], _T], value: object, source: str, key: str) -> _T:
     try:
         return reader(value)
     except _NotAllowed as error:
-        raise SettingsError(source, key, f"{value!r} is not allowed; allowed is {error}") from None
+        bad = error.value if error.at else value
+        raise SettingsError(source, f"{key}{error.at}", f"{bad!r} is not allowed; allowed is {error}") from None

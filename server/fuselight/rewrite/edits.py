@@ -60,7 +60,7 @@ from fuselight.fusions.plan import (
 )
 from fuselight.fusions.sequence import call_metadata
 from fuselight.graph.classes import local_names, resolve
-from fuselight.graph.mentions import Function, words_of
+from fuselight.graph.facts import Function, words_of
 from fuselight.graph.module import Module
 from fuselight.rewrite.imports import import_edits
 from fuselight.source.lines import LineIndex
@@ -427,6 +427,7 @@ class _Renderer:
                 block = ""
         else:
             block = ""
+        spans: list[tuple[int, int]] = []
         for number, node in enumerate(removed):
             start, end = self._start(statement, _first_part(node)), self._end(statement, node)
             if number == 0 and action.put:
@@ -438,11 +439,14 @@ class _Renderer:
                 continue
             line = self._comments_start(start)
             after = self._after_line(max(end - 1, start))
-            line = self._with_blank_line(line, after)
             if isinstance(node, ast.FunctionDef) and self.text[:line].rstrip("\r\n").endswith(":"):
                 while after < len(self.text) and not self.lines.line_body(self.lines.line_of(after)).strip():
                     after = self._after_line(after)
-            yield _Edit(line, after, "")
+            if spans and spans[-1][1] == line:
+                line = spans.pop()[0]  # one blank line goes with them all
+            spans.append((line, after))
+        for line, after in spans:
+            yield _Edit(self._with_blank_line(line, after), after, "")
 
     def _comments_start(self, offset: int) -> int:
         """Where the comment lines directly above the statement at `offset` start; its own line where there is none."""

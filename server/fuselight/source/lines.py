@@ -6,8 +6,10 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_with_end = (1).__add__
 
 
 class Encoding(Enum):
@@ -40,15 +42,12 @@ class LineIndex:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        starts = [0]
         if "\r" in text:
-            starts.extend(match.end() for match in _LINE_END.finditer(text))
+            self.starts = [0, *(match.end() for match in _LINE_END.finditer(text))]
         else:
-            find, at = text.find, text.find("\n")
-            while at >= 0:
-                starts.append(at + 1)
-                at = find("\n", at + 1)
-        self.starts: list[int] = starts
+            lines = text.split("\n")
+            lines.pop()
+            self.starts = [*accumulate(map(_with_end, map(len, lines)), initial=0)]
 
     def __len__(self) -> int:
         return len(self.starts)

@@ -119,17 +119,17 @@ class Names:
 
 def bindings_of(statement: Statement) -> tuple[Binding, ...]:
     """The names that a top-level statement binds, in order; worked out once a statement."""
-    return statement.derive("bindings", _all_bindings)
+    return statement.keep("bindings", _all_bindings)
 
 
 def imported_modules(statement: Statement) -> frozenset[str]:
     """The first component of every module that the statement imports, wherever it stands (`.` for relative ones)."""
-    return statement.derive("imported modules", _imported_modules)
+    return statement.keep("imported modules", _imported_modules)
 
 
 def surely_imports(statement: Statement, package: str) -> bool:
     """Whether a statement imports `package`, or a part of it, whenever the module is: in no `if`, `try` or function."""
-    return package in statement.derive("sure imports", _sure_imports)
+    return package in statement.keep("sure imports", _sure_imports)
 
 
 def _sure_imports(statement: Statement) -> frozenset[str]:

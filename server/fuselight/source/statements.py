@@ -13,11 +13,13 @@ import re
 import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fuselight.source.lines import LineIndex, Span
 from fuselight.source.newer import newer_python_of
+from fuselight.source.parts import Parts, cut, edited, shared
+from fuselight.source.reads import is_noted, note, noted, part_of
 
 T = TypeVar("T")
 
@@ -41,43 +43,100 @@ class SyntaxProblem:
     """The Python version that has the syntax met here, where it is newer than the running one."""
 
 
-@dataclass(slots=True, eq=False)
 class Statement:
     """One top-level statement (or several that share a line), as it stands in any place of the file.
 
     Line numbers of its nodes count from 1 in `text`. The same object serves every version of the file that holds
-    the same text; `derive` keeps what later stages derive from it.
+    the same text; `derive` keeps what later stages derive from it. Its `parts` may outlive it: those that stand
+    unchanged in the statement that takes its place are the same objects there.
     """
 
-    text: str
-    body: list[ast.stmt]
-    problem: SyntaxProblem | None = None
-    masked: frozenset[int] = frozenset()
-    """Lines (from 1) that were blanked because they did not parse."""
-    masked_words: frozenset[str] = frozenset()
-    """Every identifier that stood on the masked lines: it may mean anything."""
-    _derived: dict[str, Any] = field(default_factory=dict[str, Any])
-    _lines: LineIndex | None = None
+    __slots__ = (
+        "__weakref__", "_body", "_derived", "_lines", "_text",
+        "is_settled", "masked", "masked_words", "parts", "problem",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        text: str,
+        body: list[ast.stmt],
+        problem: SyntaxProblem | None = None,
+        masked: frozenset[int] = frozenset(),
+        masked_words: frozenset[str] = frozenset(),
+        parts: Parts | None = None,
+    ) -> None:
+        """`masked` are the lines (from 1) that were blanked because they did not parse.
+
+        `masked_words` is every identifier that stood on them: it may mean anything.
+        """
+        self._text = text
+        self._body = body
+        self._derived: dict[str, Any] = {}
+        self._lines: LineIndex | None = None
+        self.problem = problem
+        self.masked = masked
+        self.masked_words = masked_words
+        self.parts = parts or cut(text, self.lines, body, masked)
+        self.is_settled = parts is not None
+        """Whether a version of the file has it, so that its nodes stay as they are."""
+
+    @property
+    def text(self) -> str:
+        self._note_all()
+        return self._text
+
+    def may_hold(self, mark: str) -> bool:
+        """Whether the text has `mark`: to skip a search that would find nothing, on which nothing else may rest."""
+        return mark in self._text
+
+    @property
+    def body(self) -> list[ast.stmt]:
+        note(self.parts.rest)
+        return self._body
 
     def derive(self, what: str, make: Callable[[Statement], T], still_good: Callable[[T], bool] | None = None) -> T:
         """What a later stage derives from the statement: made once, and again when `still_good` says no."""
+        self._note_all()
+        return self.keep(what, make, still_good)
+
+    def keep(self, what: str, make: Callable[[Statement], T], still_good: Callable[[T], bool] | None = None) -> T:
+        """As `derive`, for those who note themselves which parts they hand out."""
         known = self._derived.get(what)
         if known is None or (still_good is not None and not still_good(known)):
-            known = make(self)
+            with noted(None):
+                known = make(self)
             self._derived[what] = known
         return known
+
+    def keep_of(self, method: ast.stmt, what: str, make: Callable[[Any], T]) -> T:
+        """As `keep`, of a function of the statement; kept for as long as that stands, where it is a part of its own."""
+        part = part_of(method)
+        if part is not None and part.node is method:
+            return part.derive(what, lambda: make(method))
+        return self.keep(f"{what} {method.lineno} {method.col_offset}", lambda _: make(method))
+
+    def _note_all(self) -> None:
+        if is_noted():
+            for part in self.parts:
+                note(part)
+
+    def note_lines_of(self, node: ast.stmt | ast.expr | ast.keyword) -> None:
+        """Say that somebody reads the lines on which `node` stands."""
+        if is_noted():
+            for part in self.parts.on_lines(node.lineno, node.end_lineno or node.lineno):
+                note(part)
 
     @property
     def lines(self) -> LineIndex:
         if self._lines is None:
-            self._lines = LineIndex(self.text)
+            self._lines = LineIndex(self._text)
         return self._lines
 
     def offset(self, line: int, column: int) -> int:
         """Offset in `text` of `ast`'s line (from 1) and column (UTF-8 bytes)."""
         lines = self.lines
         start = lines.starts[line - 1]
-        if self.text.isascii():
+        if self._text.isascii():
             return start + column
         return start + len(lines.line_text(line - 1).encode()[:column].decode(errors="replace"))
 
@@ -90,28 +149,45 @@ class Statement:
             self.offset(node.end_lineno, node.end_col_offset),
         )
 
+    def settle(self, before: Statement | None) -> None:
+        """Become a statement of the file; what stands in it as it did in `before` is taken over from there."""
+        if before is not None and not self.is_settled:
+            self.parts = shared(self._body, self.parts, before.parts)
+        self.is_settled = True
+
+    def edited(self, text: str, parse: Callable[[str], list[ast.stmt]]) -> Statement | None:
+        """The statement with `text`, where that differs within one method; None where it takes a parse of the whole."""
+        if self.masked or len(self._body) != 1:
+            return None
+        found = edited(text, self._text, self.lines, self._body[0], self.parts, parse)
+        return Statement(text, [found[0]], parts=found[1]) if found is not None else None
+
     def lines_of(self, node: ast.stmt | ast.expr) -> str:
         """The whole lines on which `node` stands."""
+        self.note_lines_of(node)
         starts = self.lines.starts
         end = node.end_lineno or len(starts)
-        return self.text[starts[node.lineno - 1] : starts[end] if end < len(starts) else None]
+        return self._text[starts[node.lineno - 1] : starts[end] if end < len(starts) else None]
 
     def source(self, node: ast.expr | ast.stmt | ast.keyword) -> str:
         """The text of `node` as the user wrote it."""
+        self.note_lines_of(node)
         span = self.span(node)
-        return self.text[span.start : span.end]
+        return self._text[span.start : span.end]
 
     def stands_alone(self, node: ast.stmt) -> bool:
         """Whether a statement has its lines for itself, but for a comment behind it."""
+        self.note_lines_of(node)
         span = self.span(node)
         lines = self.lines
-        before = self.text[lines.starts[lines.line_of(span.start)] : span.start]
+        before = self._text[lines.starts[lines.line_of(span.start)] : span.start]
         last = lines.line_of(max(span.end - 1, span.start))
-        after = self.text[span.end : lines.starts[last] + len(lines.line_body(last))].strip()
+        after = self._text[span.end : lines.starts[last] + len(lines.line_body(last))].strip()
         return not before.strip() and (not after or after.startswith("#"))
 
     def is_masked(self, node: ast.stmt | ast.expr) -> bool:
         """Whether a line of `node` was blanked."""
+        self.note_lines_of(node)
         if not self.masked:
             return False
         assert node.end_lineno is not None
@@ -140,10 +216,20 @@ class StatementCache:
         self._fresh = True
         self.parses = 0
 
+    def read(self, text: str) -> Iterator[None]:
+        """Parse `text` piece by piece, ahead of `split`: between two pieces the caller can do something else."""
+        for start, end in _pieces(text):
+            piece = text[start:end]
+            if piece not in self._statements:
+                parsed = self._parse(piece)
+                if isinstance(parsed, Statement):
+                    self._statements[piece] = parsed
+                yield
+
     def problems(self, text: str) -> list[SyntaxProblem]:
         """What is no Python in `text`, a version of the file that need not become the next: nothing is forgotten."""
         known, fresh = dict(self._statements), self._fresh
-        found = [part.statement.problem for part in self.split(text)]
+        found = [part.statement.problem for part in self._cut(text, None)]
         self._statements = self._statements | known
         self._fresh = fresh
         return [problem for problem in found if problem is not None]
@@ -153,6 +239,11 @@ class StatementCache:
 
         `previous` are those of the version before: what stands unchanged at the start and the end is not cut again.
         """
+        placed = self._cut(text, previous)
+        _settle(placed, previous or [])
+        return placed
+
+    def _cut(self, text: str, previous: list[Placed] | None) -> list[Placed]:
         placed = self._resplit(text, previous) if previous else None
         if placed is not None:
             self._statements = {part.statement.text: part.statement for part in placed}
@@ -185,6 +276,13 @@ class StatementCache:
         end = previous[behind].start + moved if behind < len(previous) else len(text)
         if same == 0 or end < start or text[end - 1] not in "\r\n":
             return None
+        changed = [part for part in previous[same:behind] if not text.startswith(part.statement.text, part.start)]
+        if len(changed) == 1:
+            old = changed[0]
+            piece = text[old.start : old.start + len(old.statement.text) + moved]
+            new = old.statement.edited(piece, self._tree) if piece not in self._statements else None
+            if new is not None:
+                self._statements[piece] = new
         known = self._statements
         middle = self._split(text[start:end]) if start < end else []
         self._statements = known | self._statements
@@ -337,6 +435,29 @@ class StatementCache:
                 break
         everything = frozenset(range(1, len(lines) + 1))
         return Statement(piece, [], problem, everything, frozenset(_IDENTIFIER.findall(piece)))
+
+
+def _settle(placed: list[Placed], previous: list[Placed]) -> None:
+    """Have the new statements take over what they can from those that went."""
+    fresh = [part.statement for part in placed if not part.statement.is_settled]
+    if not fresh:
+        return
+    stay = {part.statement for part in placed}
+    # Each gives to one alone: a part stands in one place of a file.
+    given = {part for statement in stay if statement.is_settled for part in statement.parts}
+    gone = {
+        _name_of_class(part.statement): part.statement
+        for part in previous
+        if part.statement not in stay and given.isdisjoint(part.statement.parts)
+    }
+    for statement in fresh:
+        name = _name_of_class(statement)
+        statement.settle(gone.pop(name, None) if name is not None else None)
+
+
+def _name_of_class(statement: Statement) -> str | None:
+    top = statement.body[0] if len(statement.body) == 1 else None
+    return top.name if isinstance(top, ast.ClassDef) else None
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int]]:

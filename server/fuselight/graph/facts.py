@@ -1,0 +1,283 @@
+"""What the parts of a statement mention: attributes, calls, names, strings. One walk of each part, kept with it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias, cast
+
+from fuselight.source.parts import Part
+from fuselight.source.reads import note, part_of
+from fuselight.source.statements import Statement
+
+WORD = re.compile(r"\w+")
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+CLASS = ast.ClassDef("", [], [], [], [])
+"""Stands in what is kept of a method for the class around it, which is another object when a neighbour changes."""
+
+AttributeFact: TypeAlias = "tuple[ast.Attribute, ast.ClassDef | None, ast.AST, Function | None]"
+"""The node, the class whose `self` it is an attribute of, its parent, the function around."""
+CallFact: TypeAlias = "tuple[ast.Call, ast.ClassDef | None, Function | None, tuple[ast.AST, ...]]"
+"""The node, the class and the function around, and the nodes around, outermost first."""
+
+
+@dataclass(slots=True, eq=False)
+class Facts:
+    """What one part mentions."""
+
+    attributes: dict[str, list[AttributeFact]] = field(default_factory=dict[str, list[AttributeFact]])
+    calls: dict[str, list[CallFact]] = field(default_factory=dict[str, list[CallFact]])
+    """By the last component of what is called: `nn.init.zeros_(...)` under `zeros_`."""
+    keywords: dict[str, list[CallFact]] = field(default_factory=dict[str, list[CallFact]])
+    """Calls by the names of their keyword arguments."""
+    loads: set[str] = field(default_factory=set[str])
+    """Names that are read without being called, and names that imports give another name."""
+    strings: list[tuple[str, Function | None]] = field(default_factory=list[tuple[str, Function | None]])
+    """String constants that are no docstrings, with the function around each."""
+    operators: set[type[ast.operator]] = field(default_factory=set[type[ast.operator]])
+
+    def hands_around(self, name: str) -> bool:
+        """Whether something called `name` is read and not called."""
+        return name in self.loads or any(
+            not (isinstance(parent, ast.Call) and parent.func is node)
+            for node, _, parent, _ in self.attributes.get(name, ())
+        )
+
+
+def facts_of(part: Part, statement: Statement) -> Facts:
+    """What a part of `statement` mentions; of a method's class `CLASS` stands for itself."""
+
+    def make() -> Facts:
+        found = Facts()
+        if not statement.parts.methods:
+            if part is statement.parts.rest:
+                for node in statement.body:
+                    _collect((node, node, None, None, None, ()), found)
+        elif part.node is statement.parts.rest.node:
+            for within in _outside_methods(statement):
+                _collect(within, found)
+        elif part.node is not None:
+            _collect((part.node, *_IN_CLASS), found)
+        return found
+
+    return part.derive("facts", make)
+
+
+def words_of(statement: Statement) -> frozenset[str]:
+    """Every word of the statement's text: what no word names, no node names."""
+    return statement.derive("words", _words)
+
+
+def words_around(statement: Statement, node: ast.stmt | ast.expr) -> frozenset[str]:
+    """Every word of the part of the statement, a method or all of it, that `node` stands in."""
+    part = statement.parts.of(node)
+    note(part)
+    return words_of_part(part)
+
+
+def operators_around(statement: Statement, node: ast.stmt | ast.expr) -> set[type[ast.operator]]:
+    """The kinds of operators in the part of the statement, a method or all of it, that `node` stands in."""
+    part = statement.parts.of(node)
+    note(part)
+    return facts_of(part, statement).operators
+
+
+def _words(statement: Statement) -> frozenset[str]:
+    parts = [words_of_part(part) for part in statement.parts]
+    return parts[0].union(*parts[1:])
+
+
+def words_of_part(part: Part) -> frozenset[str]:
+    return part.derive("words", lambda: frozenset(WORD.findall(part.text)))
+
+
+def kept_words(statement: Statement) -> frozenset[str]:
+    """As `words_of`, for those who note themselves what they rest on."""
+    return statement.keep("words", _words)
+
+
+_Within: TypeAlias = "tuple[ast.AST, ast.AST, ast.ClassDef | None, str | None, Function | None, tuple[ast.AST, ...]]"
+"""A node; its parent, the class around, the name of `self`, the function around, and the nodes around."""
+
+_IN_CLASS = (CLASS, CLASS, None, None, (CLASS,))
+"""What a member of a class stands in."""
+
+
+def _outside_methods(statement: Statement) -> Iterator[_Within]:
+    """The nodes of a class that are of none of the methods that are parts of their own."""
+    top = statement.body[0]
+    assert isinstance(top, ast.ClassDef)
+    apart = {method.part.node for method in statement.parts.methods}
+    for child in (*top.decorator_list, *top.bases, *top.keywords):
+        yield child, CLASS, None, None, None, (CLASS,)
+    for child in top.body:
+        if child not in apart:
+            yield child, *_IN_CLASS
+
+
+def _collect(top: _Within, facts: Facts) -> None:
+    """Walk a node once, with what it stands in beside it."""
+    stack = [top]
+    attributes, calls, loads = facts.attributes, facts.calls, facts.loads
+    while stack:
+        node, parent, owner, me, function, around = stack.pop()
+        kind = type(node)
+        if kind is ast.Name:
+            assert isinstance(node, ast.Name)
+            if not (type(parent) is ast.Call and parent.func is node):
+                loads.add(node.id)
+            continue
+        if kind is ast.Attribute:
+            assert isinstance(node, ast.Attribute)
+            value = node.value
+            mine = type(value) is ast.Name and value.id == me
+            attributes.setdefault(node.attr, []).append((node, owner if mine else None, parent, function))
+            stack.append((value, node, owner, me, function, around))
+            continue
+        if kind is ast.Constant:
+            assert isinstance(node, ast.Constant)
+            if isinstance(node.value, str):
+                plain = isinstance(parent, ast.Expr) or _is_output_key(node, parent, around) or _is_ours(around)
+                if not plain and not _is_merge_hook(function):
+                    facts.strings.append((node.value, function))
+            continue
+        if isinstance(node, ast.Call):
+            name = _last_name(node.func)
+            called = (node, owner, function, around)
+            if name is not None:
+                calls.setdefault(name, []).append(called)
+            for keyword in node.keywords:
+                if keyword.arg is not None:
+                    facts.keywords.setdefault(keyword.arg, []).append(called)
+        elif isinstance(node, ast.BinOp):
+            facts.operators.add(type(node.op))
+        elif isinstance(node, ast.stmt):
+            around = (*around, node)
+            if isinstance(node, ast.ClassDef):
+                for child in (*node.decorator_list, *node.bases, *node.keywords):
+                    stack.append((child, node, owner, me, function, around))
+                for child in node.body:
+                    stack.append((child, node, node, None, None, around))
+                continue
+            if isinstance(node, Function):
+                if isinstance(node, ast.FunctionDef) and _is_fold_hook(node):
+                    continue
+                inner_me, inner = me, node if function is None else function
+                if isinstance(parent, ast.ClassDef):
+                    # A method whose first parameter has another name may be used as a plain function.
+                    inner_me, inner = self_parameter(node), node
+                    if inner_me != "self" and node.name not in ("__init__", "forward", "__call__"):
+                        inner_me = None
+                elif me in _parameters(node.args):
+                    inner_me = None
+                for child in node.decorator_list:
+                    stack.append((child, node, owner, me, function, around))
+                for child in children_of(node):
+                    if child not in node.decorator_list:
+                        stack.append((child, node, owner, inner_me, inner, around))
+                continue
+            if isinstance(node, ast.AugAssign):
+                facts.operators.add(type(node.op))
+        elif kind is ast.alias:
+            assert isinstance(node, ast.alias)
+            if node.asname is not None and node.asname != node.name:
+                loads.add(node.name.rpartition(".")[2])
+            continue
+        stack += [(child, node, owner, me, function, around) for child in children_of(node)]
+
+
+_SIGNS = (ast.expr_context, ast.operator, ast.unaryop, ast.boolop)
+
+
+def walk(top: ast.AST) -> list[ast.AST]:
+    """`top` and all below it, as `ast.walk`, without contexts and operators."""
+    found = [top]
+    for node in found:
+        found += children_of(node)
+    return found
+
+
+def children_of(node: ast.AST) -> list[ast.AST]:
+    """As `ast.iter_child_nodes`, without contexts and operators, and in a third of the time."""
+    found: list[ast.AST] = []
+    part = part_of(node)
+    if part is not None:
+        note(part)  # the attributes are read past the node, which would note it
+    for value in vars(node).values():
+        if isinstance(value, list):
+            found += [child for child in cast("list[object]", value) if isinstance(child, ast.AST)]
+        elif isinstance(value, ast.AST) and not isinstance(value, _SIGNS):
+            found.append(value)
+    return found
+
+
+def _is_output_key(node: ast.Constant, parent: ast.AST, around: tuple[ast.AST, ...]) -> bool:
+    """Whether a string is a key of what a function returns, `return {"mu": self.mu(x)}`: a name of an output."""
+    returned = bool(around) and isinstance(around[-1], ast.Return)
+    return returned and isinstance(parent, ast.Dict) and node in parent.keys
+
+
+def _is_ours(around: tuple[ast.AST, ...]) -> bool:
+    """Whether a string names a layer in the registration of a load hook that the emitter wrote."""
+    match around[-1] if around else None:
+        case ast.Expr(value=ast.Call(func=ast.Attribute(attr="register_load_state_dict_pre_hook"), args=[hook])):
+            return is_own_hook(hook)
+        case _:
+            return False
+
+
+def is_own_hook(node: ast.expr) -> bool:
+    """Whether a registered hook is one that the emitter wrote, plain or with its arguments bound."""
+    if isinstance(node, ast.Call) and node.args:
+        node = node.args[0]
+    return isinstance(node, ast.Name) and node.id.startswith((*_MERGE_HOOKS, *_FOLD_HOOKS))
+
+
+_MERGE_HOOKS = ("_merge_", "_rename_parameters_of_")
+_FOLD_HOOKS = ("_fold_bias_into_", "_fold_biases_into_", "_drop_bias_before_")
+
+
+def _is_fold_hook(function: Function) -> bool:
+    """Whether a function is a load hook that the emitter wrote for biases: what it touches is no other function's."""
+    if not function.name.startswith(_FOLD_HOOKS):
+        return False
+    return (ast.get_docstring(function) or "").startswith("Load checkpoints in which ")
+
+
+def is_own_fuse(function: Function | None) -> bool:
+    """Whether a method is the `fuse` that the emitter wrote, which leaves the layers alone until it is called."""
+    if function is None or function.name != "fuse":
+        return False
+    return (ast.get_docstring(function) or "").startswith("Fold batch norms into the layers before them")
+
+
+def _is_merge_hook(function: Function | None) -> bool:
+    """Whether a function is a load hook that the emitter wrote: the names in it are of layers that are gone."""
+    if function is None or not function.name.startswith(_MERGE_HOOKS):
+        return False
+    return (ast.get_docstring(function) or "").startswith("Load checkpoints that hold ")
+
+
+def self_parameter(node: Function) -> str | None:
+    """The name of a method's `self`; None for a static or class method."""
+    for decorator in node.decorator_list:
+        if isinstance(decorator, ast.Name) and decorator.id in ("staticmethod", "classmethod"):
+            return None
+    positional = [*node.args.posonlyargs, *node.args.args]
+    return positional[0].arg if positional else None
+
+
+def _parameters(arguments: ast.arguments) -> set[str]:
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    every += [extra for extra in (arguments.vararg, arguments.kwarg) if extra is not None]
+    return {argument.arg for argument in every}
+
+
+def _last_name(node: ast.expr) -> str | None:
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else None
