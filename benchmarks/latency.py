@@ -190,7 +190,7 @@ class Session:
                 before()
                 samples.append(timed(lambda: work(len(samples))))
         except Unanswered as error:
-            print(f"  {figure}: {error}", file=sys.stderr)
+            print(f"  {figure}: {str(error)[:100]}", file=sys.stderr)
             if self.server.process.poll() is not None:
                 raise
         if samples:

@@ -520,7 +520,7 @@ def saved_bytes(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # else an output that its own node keeps is never freed
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         result = module(*inputs)

@@ -87,9 +87,14 @@ class MaskWriter:
     def said(self, mask: Mask, operands: Operands, dtype: str | None) -> Said | Refusal:
         """One mask. `dtype` is the template of a tensor of the queries' dtype, where one has a name."""
         said = self._said(mask, operands, dtype)
-        if isinstance(said, Refusal) or rank_of(self._matcher.graph, mask.operand.value).exact != 1:
+        graph = self._matcher.graph
+        rank = rank_of(graph, mask.operand.value).exact
+        # The one call takes two axes at least; its fused kernels take as many as the queries have, but not three.
+        if isinstance(said, Refusal) or not (
+            rank == 1 or (rank == 3 and rank_of(graph, self._attention.root).exact == 4)
+        ):
             return said
-        return Said(f"{_enclosed(said.template)}[None]", said.is_boolean)  # the one call takes two axes at least
+        return Said(f"{_enclosed(said.template)}[None]", said.is_boolean)
 
     def _said(self, mask: Mask, operands: Operands, dtype: str | None) -> Said | Refusal:
         if mask.how in ("add", "subtract"):
@@ -610,7 +615,7 @@ def _is_filled_floating(value: Value) -> bool:
 
 
 def _has_own_dtype(value: Value, depth: int = 8) -> bool:
-    """Whether a summand is made in a dtype that the call takes only from queries of the same: neither theirs nor float32."""
+    """Whether a summand is made in a dtype of its own, neither that of the queries nor float32."""
     if value.kind in ("method double", "method half", "method bfloat16"):
         return True
     named = [one.path or "" for one in (*value.inputs, *_keyword_values(value))]

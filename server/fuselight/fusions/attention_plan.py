@@ -29,7 +29,7 @@ from fuselight.fusions.plan import (
 )
 from fuselight.fusions.planned import OneCall, Planned, bound_in
 from fuselight.fusions.repeated_heads import Repeat, repeated
-from fuselight.fusions.results_viewed import lies_as_a_product, views_of, written_by_callers
+from fuselight.fusions.results_viewed import callers_write, lies_as_a_product, views_of
 from fuselight.fusions.site import Rewrite, Site
 from fuselight.graph.constants import is_tensor_of_number
 from fuselight.graph.mentions import self_parameter
@@ -125,8 +125,8 @@ class AttentionPlan:
                 return views.refused
             # Where the call stands in the same expression, both would lay out the same lines anew.
             inside = [one for one in views.calls if any(node is root for node in ast.walk(one))]
-            self.viewed = [one for one in views.calls if one not in inside]
-            if inside:
+            self.viewed = [one for one in views.calls if one not in inside and not views.beyond]
+            if inside or views.beyond:
                 self.at.behind += ".contiguous()"
         heads = self._heads()
         query, key, value = (
@@ -482,7 +482,8 @@ class AttentionPlan:
             return None
         self.notes.append(_DRAWS)
         if dropout.layer is not None:
-            source = self.scope.statement.source(dropout.layer)
+            element = f"[{dropout.element}]" if dropout.element is not None else ""
+            source = f"{self.scope.statement.source(dropout.layer)}{element}"
             layer = self.operands.text(source)
             owner = source if _switches_dropouts(self.module) else self_parameter(self.scope.function)
             training = self.operands.text(f"{owner}.training")
@@ -659,7 +660,7 @@ class _PlannedAttention(Planned):
             if write is not None:
                 at = write.node if isinstance(write.node, ast.expr | ast.stmt) else site.place.node
                 return Refusal("a mask is written to in place behind it", Place(self.statement, at))
-        return written_by_callers(site.module, site.scope, site.graph, self.root)
+        return callers_write(site.module, site.scope, site.graph, self.root)
 
     def _write_behind(self, value: Value) -> Write | None:
         """What writes to the memory of `value` behind the site, or in a further turn of a loop around it."""

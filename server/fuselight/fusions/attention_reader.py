@@ -9,7 +9,7 @@ from functools import cache
 from fuselight.fusions.attention_axes import AxesReader, Peel, Unfit
 from fuselight.fusions.attentions import Attention, Dropout, Factor, Mask, Scores, Weights
 from fuselight.fusions.base import Refusal
-from fuselight.fusions.matching import Found, Matcher, Operand, cast_operand, operands_of
+from fuselight.fusions.matching import Found, Matcher, Operand, cast_operand, constant_operand, operands_of
 from fuselight.fusions.needs import is_number
 from fuselight.fusions.parents import around
 from fuselight.fusions.pattern import Pattern, parse_pattern
@@ -22,10 +22,13 @@ from fuselight.fusions.products import (
     ordering_of,
 )
 from fuselight.fusions.site import brief
+from fuselight.graph.classes import resolve
 from fuselight.graph.constants import is_tensor_of_number
+from fuselight.graph.effects import made_in_place
 from fuselight.graph.kinds import read_as
 from fuselight.graph.mentions import self_parameter
 from fuselight.graph.module import Module, Scope
+from fuselight.graph.ranks import literal_number
 from fuselight.graph.values import Value
 
 _MOST_STEPS = 24
@@ -112,6 +115,10 @@ class AttentionReader:
                 if "dtype" in called.arguments:
                     casts.append(value)
                 return Weights(value, operand, dim.value if dim else None, orderings, dropout, casts, inner)
+            together = self._in_sequence(value)
+            if together is not None and dropout is None:
+                inner.append(value)
+                return Weights(value, operands_of(value)[0], together[0], orderings, together[1], casts, inner)
             by_hand = self._by_hand(value)
             if by_hand is not None:
                 operand, dim, parts = by_hand
@@ -159,6 +166,24 @@ class AttentionReader:
         bound = [found.bound.get(name) for name in ("d", "m", "u")]
         numbers = {self._matcher.number(one.value) for one in bound if isinstance(one, Operand)}
         return len(numbers) == 1 and None not in numbers
+
+    def _in_sequence(self, value: Value) -> tuple[Value, Dropout] | None:
+        """`self.attend(scores)` of `nn.Sequential(nn.Softmax(dim=-1), nn.Dropout(p))`: the dimension, the dropout."""
+        layer, node = value.layer, value.node
+        if layer is None or layer.kind != "torch.nn.Sequential" or layer.unknown is not None or len(value.inputs) != 1:
+            return None
+        made = layer.constructor.args if layer.constructor is not None else []
+        if len(made) != 2 or not isinstance(node, ast.Call) or not isinstance(layer.constructor, ast.Call):
+            return None
+        softmax, dropout = made
+        if not isinstance(softmax, ast.Call) or not isinstance(dropout, ast.Call) or layer.constructor.keywords:
+            return None
+        names = [resolve(one.func, self.module.names) for one in (softmax, dropout)]
+        if names != ["torch.nn.Softmax", "torch.nn.Dropout"] or made_in_place(dropout):
+            return None
+        dims = [*softmax.args, *(one.value for one in softmax.keywords if one.arg == "dim")]
+        dim = literal_number(dims[0]) if len(dims) == 1 else None
+        return (constant_operand(dim, value).value, Dropout(value, node.func, element=1)) if dim is not None else None
 
     def _dropout(self, value: Value) -> tuple[Dropout, Operand] | None:
         if value.kind == "torch.nn.Dropout" and isinstance(value.node, ast.Call) and len(value.inputs) == 1:
@@ -331,8 +356,9 @@ class AttentionReader:
         first = operands[0]
         second = operands[1] if len(operands) > 1 else first
         leads = [self._leads(one.value) for one in operands]
-        if kind == "sub" and leads[0] and self._is_maximum(second, first):
-            found.inner.append(second.value)
+        maximum = self._maximum(second, first) if kind == "sub" and leads[0] else None
+        if maximum is not None:
+            found.inner += maximum
             found.maxima.append(first.value)
             return first
         if leads.count(True) != 1 or kind not in ("mul", "div", "add", "sub"):
@@ -348,14 +374,15 @@ class AttentionReader:
         self._mask(found, Mask("add" if kind == "add" else "subtract", other, value, branch=branch))
         return scores
 
-    def _is_maximum(self, other: Operand, scores: Operand) -> bool:
-        """Whether a summand is the maximum of the scores, whose subtraction changes no softmax."""
+    def _maximum(self, other: Operand, scores: Operand) -> list[Value] | None:
+        """What computes a summand that is the maximum of the scores, whose subtraction changes no softmax."""
+        maximum = other.value.inputs[0] if other.value.kind == "method detach" else other.value
         for pattern in _maxima():
-            for found in self._matcher.matches(pattern, other.value):
+            for found in self._matcher.matches(pattern, maximum):
                 bound = found.bound.get("x")
                 if isinstance(bound, Operand) and self._matcher.is_same(bound.value, scores.value):
-                    return True
-        return False
+                    return list(dict.fromkeys((other.value, maximum, *found.inner)))
+        return None
 
     def _where(self, value: Value, found: Scores, branch: ast.If | None) -> Operand | Refusal:
         operands = operands_of(value)

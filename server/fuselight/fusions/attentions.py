@@ -57,6 +57,8 @@ class Dropout:
     layer: ast.expr | None = None
     p: Operand | None = None
     training: Operand | None = None
+    element: int | None = None
+    """Which element of `layer`, a `nn.Sequential`, it is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from typing import cast
 
 from fuselight.fusions.base import Refusal
 from fuselight.fusions.parents import around
@@ -18,7 +19,7 @@ _FUSED = re.compile(
 )
 """What is called, or asked for, where a fused kernel does the same."""
 
-_Choice = ast.If | ast.IfExp | ast.Try | ast.Match | ast.While | ast.For
+_Choice = ast.If | ast.IfExp | ast.Try | ast.Match
 
 
 def beside_fused(module: Module, scope: Scope, root: ast.AST) -> Refusal | None:
@@ -53,7 +54,17 @@ def _arms(node: ast.AST, scope: Scope) -> list[tuple[ast.AST, ast.AST]]:
 
 def _is_alternative(arms: list[tuple[ast.AST, ast.AST]], own: list[ast.AST]) -> bool:
     """Whether what stands in these arms may not be executed along with what `own` leads to."""
-    return any(choice not in own or child not in own for choice, child in arms)
+    return any(choice not in own or not _is_same_arm(choice, child, own) for choice, child in arms)
+
+
+def _is_same_arm(choice: ast.AST, child: ast.AST, own: list[ast.AST]) -> bool:
+    """Whether `own` leads through the arm of a choice that `child` stands in."""
+    for name in choice._fields:
+        part: object = getattr(choice, name)
+        children: list[object] = [*cast("list[object]", part)] if isinstance(part, list) else [part]
+        if child in children:
+            return any(one in children for one in own)
+    return False
 
 
 def _fused_calls(function: Function) -> list[ast.Call]:

@@ -5,7 +5,9 @@ does so (`repeat_kv`) make as many heads of keys and values as there are of quer
 they are.
 
 ## What it saves
-TODO(measure)
+The copies of keys and values, and what is kept of them for the backward pass; no time. Measured on a CPU, 2 heads of
+keys for 8 of queries, float32: time 0.98x to 1.09x at lengths 512 and 2,048; the peak of memory is 2.7 times less
+forward and 1.9 times less with backward, and 12.6 MB kept for it become 4.3 at 2,048 (`benchmarks/attention.py`).
 
 ## Fix safety
 Always `numerics`: torch calls the option experimental. The title says what is assumed beside: `dim=1` is that of the
