@@ -906,7 +906,10 @@ def fuse(self):
                 return node.with_changes(expression=filled(node.expression))
             case cst.IfExp():
                 parts = {part: filled(getattr(node, part), False) for part in ("test", "body", "orelse")}
-                return node.with_changes(**parts)
+                loose = (cst.IfExp, cst.Lambda, cst.NamedExpr)
+                return node.with_changes(
+                    **{key: _enclosed(one) if isinstance(one, loose) else one for key, one in parts.items()}
+                )
             case cst.Comparison():
                 compared = [one.with_changes(comparator=filled(one.comparator)) for one in node.comparisons]
                 return node.with_changes(left=filled(node.left), comparisons=compared)

@@ -30,6 +30,15 @@ FILLED = [
     ("cosine_similarity(a, b, dim=d)", {"a": "p", "b": "q", "d": "1"}, "F.cosine_similarity(p, q, dim=1)"),
     ("d[:, None] * x", {"d": "h + 1", "x": "y + 2"}, "(h + 1)[:, None] * (y + 2)"),
     ("stack([a, b], dim=0)", {"a": "p", "b": "q"}, "torch.stack([p, q], dim=0)"),
+    ("p if t else 0.0", {"p": "self.drop.p", "t": "self.training"}, "self.drop.p if self.training else 0.0"),
+    ("p if t else 0.0", {"p": "a + b", "t": "c or d"}, "a + b if c or d else 0.0"),
+    ("p if t else 0.0", {"p": "a if b else c", "t": "d"}, "(a if b else c) if d else 0.0"),
+    ("p if t else x", {"p": "a", "t": "b if c else d", "x": "e if f else g"},
+     "a if (b if c else d) else (e if f else g)"),
+    ("p if t else x", {"p": "lambda: 0", "t": "(a := b)", "x": "c"}, "(lambda: 0) if (a := b) else c"),
+    ("m if a is None else m & a", {"m": "x | y", "a": "z"}, "x | y if z is None else (x | y) & z"),
+    ("relu(p if t else x)", {"p": "a", "t": "b", "x": "c"}, "torch.relu(a if b else c)"),
+    ("(p if t else x) * y", {"p": "a", "t": "b", "x": "c", "y": "d + e"}, "(a if b else c) * (d + e)"),
 ]  # fmt: skip
 
 

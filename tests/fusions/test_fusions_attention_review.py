@@ -147,6 +147,14 @@ def test_dropouts_switched_to_training_mode_alone(method: str) -> None:
     assert "self.training" not in after
 
 
+@pytest.mark.parametrize("training", ["self.training", "not self.training", "self.training or self.always"])
+def test_a_share_under_a_condition(training: str) -> None:
+    """`a if b else c if training else 0.0` would be another expression."""
+    init = "self.some = True\nself.always = False"
+    body = f"w = (q @ k.mT).softmax(-1)\nw = F.dropout(w, 1.0 if self.some else 0.5, {training})\nreturn w @ v"
+    offered(m(init, body), [QKV], "(1.0 if self.some else 0.5) if ")
+
+
 def test_a_dropout_in_a_container() -> None:
     init = "self.q = nn.Linear(8, 8)\nself.way = nn.Sequential(nn.Softmax(-1), nn.Dropout(0.0))"
     text = m(init, "q = self.q(q)\nreturn self.way(q @ k.mT * 0.3) @ v")

@@ -34,7 +34,8 @@ says what else differs at the site:
 - Dropout draws other random numbers, of the same distribution.
 - A softmax or dropout layer stays in `__init__`, but is not called: a hook that another file registers on it does not
   run. In this file, such hooks refuse the site.
-- What the source does not show is assumed: `transpose(1, 2)` exchanges the last two axes of what has three.
+- What the source does not show is assumed: `transpose(1, 2)` exchanges the last two axes of what has three; queries,
+  values and masks have two axes at least, and no mask is larger than the scores.
 
 Parameters, buffers and their names stay, so that checkpoints load. The scale is left out where the source shows it to
 be the call's own (the square root of the queries' last axis), and handed over otherwise, 1.0 for none; a tensor that
@@ -42,7 +43,9 @@ scales a head is multiplied into the queries, so that it keeps its gradient. Wha
 to the queries' dtype where the source does not show it to be floating: a mask of truth values that is added stays a
 summand. `is_causal=True` stands for a triangle only where the source shows as many queries as keys: with a cache, the
 call's own triangle would be another one. It never stands beside `attn_mask`, which some kernels refuse. The result
-may lie otherwise in memory: a `view` of it becomes a `reshape`.
+may lie otherwise in memory: a `view` of it becomes a `reshape`, and where what views it cannot be followed, a
+`.contiguous()` stands behind the call. In a file that switches dropouts by themselves, the dropout's own `training` is
+asked.
 
 ## Refused when
 - the weights are returned, stored, read by an inner function, or used again, or changed before they meet the values;
@@ -53,8 +56,8 @@ may lie otherwise in memory: a `view` of it becomes a `reshape`.
 - it is not shown what scales the scores, or that it is positive where a mask is filled in before;
 - a fused kernel is called in another branch or another method, or the class asks whether torch has the call;
 - the file asks for more than first gradients; a dtype is converted to that the call does not take;
-- masked scores get another name under a condition, or several masks stand under one;
-- an input may be changed in between, or the result in place behind it;
+- masked scores get another name under a condition, several masks stand under one, or one on the condition's line;
+- an input may be changed in between, or the result, an added mask, or what a caller gets, in place behind it;
 - the function is a reference, or an eager twin of another one.
 
 Source: `torch.nn.functional.scaled_dot_product_attention`, torch 2.13.

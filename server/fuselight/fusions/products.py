@@ -250,7 +250,7 @@ def permutation(axes: Axes, wanted: Sequence[str]) -> str | None:
     None where there are none: a label is missing that is not to be added, or the axes before `REST` would move.
     """
     present = [one for one in wanted if one in axes]
-    if sorted(present) != sorted(axes) or (REST in axes and present[0] != REST):
+    if sorted(present) != sorted(axes) or (REST in axes and not present[0] == axes[0] == REST):
         return None
     text = ""
     if tuple(present) != axes:
