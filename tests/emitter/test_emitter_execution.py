@@ -268,7 +268,7 @@ def test_a_merged_model_loads_on_the_meta_device() -> None:
     old = OldAttention()
     net.load_state_dict(old.state_dict(), strict=True, assign=True)
     x = torch.rand(3, 4)
-    assert torch.allclose(net(x), old(x))
+    torch.testing.assert_close(net(x), old(x))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
