@@ -270,3 +270,20 @@ OWN_DTYPES = [
 def test_a_summand_of_another_dtype_is_converted(line: str) -> None:
     after = rewritten(f(f"{line}\ns = q @ k.mT + bias\nreturn s.softmax(-1).to(v.dtype) @ v"), codes=CODES).text
     assert "bias.to(q.dtype)" in after
+
+
+def test_a_bias_before_a_condition_is_scaled_by_what_is_made_behind_it() -> None:
+    text = """\
+import torch
+
+
+def f(q, k, v, bias, mask=None):
+    s = q @ k.mT
+    s += bias
+    if mask is not None:
+        s = s.masked_fill(mask, -float("inf"))
+    width = q.shape[-1]
+    s /= width ** 0.5
+    return s.softmax(-1) @ v
+"""
+    assert "not at hand before the condition" in refusals(text)

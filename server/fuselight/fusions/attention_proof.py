@@ -173,8 +173,12 @@ class PlannedAttention(Planned):
         for name in variables_of(self.plan.before) if self.plan.before is not None else ():
             bound = self.found.bound.get(name)
             if isinstance(bound, Operand):
-                before = bound.node is not None and self._holds_at(bound, self.plan.arms[0].branch)
-                if bound.node is None or not (before or self._can_be_moved(bound.node, bound.value)):
+                branch = self.plan.arms[0].branch
+                holds = bound.node is not None and self._holds_at(bound, branch)
+                computed_before = bound.node is not None and bound.node.lineno < branch.lineno
+                if bound.node is None or not (
+                    holds or (computed_before and self._can_be_moved(bound.node, bound.value))
+                ):
                     return Refusal("a mask's operand is not at hand before the condition", self.site.place)
                 operands[name] = self.statement.source(bound.node)
         for _, template in self.plan.prepared:
