@@ -287,3 +287,66 @@ def f(q, k, v, bias, mask=None):
     return s.softmax(-1) @ v
 """
     assert "not at hand before the condition" in refusals(text)
+
+
+# -- both arms of a condition go on from what stood before it
+
+LONG, SHORT = (2, 1, 5, 7), (2, 1, 3, 7)
+TWO_ARMS = "if q.shape[-2] > 4:\n    s = s.masked_fill({yes})\nelse:\n    s = s.masked_fill({no})\n"
+ARMS = TWO_ARMS.format(yes="m, -1e9", no="~m, -1e9")
+OTHER_KINDS = "if q.shape[-2] > 4:\n    s = s.masked_fill(m, -1e9)\nelse:\n    s = s + q.sum(-1, keepdim=True) * k.sum(-1)[..., None, :]\n"
+BEFORE = [
+    ("nothing", "", ARMS),
+    ("a bias", "s = s + bias\n", ARMS),
+    ("a mask", "s = s.masked_fill(other, -1e9)\n", ARMS),
+    ("a mask under a condition", "if other is not None:\n    s = s.masked_fill(other, -1e9)\n", ARMS),
+    ("a bias under a condition", "if other is not None:\n    s = s + bias\n", ARMS),
+    ("a mask in one arm only", "", "if q.shape[-2] > 4:\n    s = s.masked_fill(m, -1e9)\nif other is not None:\n    s = s.masked_fill(other, -1e9)\n"),
+    ("arms of two kinds", "", OTHER_KINDS),
+    ("arms of two kinds behind a mask", "s = s.masked_fill(other, -1e9)\n", OTHER_KINDS),
+    ("arms of two kinds behind a bias", "s = s + bias\n", OTHER_KINDS),
+    ("arms of two kinds, and one more", "", OTHER_KINDS + "if other is not None:\n    s = s.masked_fill(other, -1e9)\n"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "arms"), [one[1:] for one in BEFORE], ids=[one[0] for one in BEFORE])
+def test_both_arms_of_a_condition(before: str, arms: str) -> None:
+    body = f"s = q @ k.mT\n{before}{arms}return s.softmax(-1) @ v"
+    generator = torch.Generator().manual_seed(3)
+    given: list[Call] = []
+    for shape in (LONG, SHORT):
+        queries = (2, 4, shape[-2], 8)
+        keep = torch.rand(shape, generator=generator) > 0.5
+        keep[..., 0], keep[..., 1] = True, False
+        other = torch.zeros(shape, dtype=torch.bool)
+        other[..., -1] = True
+        call: Call = (queries, (2, 4, 7, 8), (2, 4, 7, 8), (shape[-2], 7), keep)
+        given += [(*call, other)] if "if other" not in before + arms else [(*call, other), call]
+    check_never_wrong(program(f(body, "q, k, v, bias, m, other=None"), given))
+
+
+def test_both_arms_behind_a_bias_add_to_it() -> None:
+    after = rewritten(f(f"s = q @ k.mT + bias\n{ARMS}return s.softmax(-1) @ v", "q, k, v, bias, m"), codes=CODES).text
+    assert after.count("        attn_mask = attn_mask.masked_fill(") == 2, after
+
+
+# -- what scales each head alike
+
+PER_HEAD = [
+    ("torch.tensor(scales)", "scales", False),
+    ("torch.tensor(scales[0])", "scales", False),
+    ("torch.tensor(0.3)", "", True),
+    ("torch.tensor(dim ** -0.5)", "dim=8", True),
+    ("torch.tensor([0.3])", "", True),
+    ("torch.ones(4, 1, 1) * 0.3", "", True),
+    ("torch.ones(4, 1, 7) * 0.3", "", False),
+]
+
+
+@pytest.mark.parametrize(("made", "argument", "is_shown"), PER_HEAD, ids=[one[0] for one in PER_HEAD])
+def test_a_scale_of_each_head(made: str, argument: str, is_shown: bool) -> None:
+    forward = "return (q @ k.mT * self.scale).softmax(-1) @ v"
+    text = m(f"self.scale = nn.Parameter({made})", forward).replace("__init__(self)", f"__init__(self, {argument})")
+    assert (argument or "self") in text
+    result = rewritten(text, allow=EVERY_SAFETY, codes=CODES)
+    assert bool(result.applied) == is_shown, result.text

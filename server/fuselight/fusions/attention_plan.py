@@ -5,27 +5,27 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from fuselight.fusions.attention_masks import MaskWriter, Operands, Said
 from fuselight.fusions.attention_proof import Arm, PlannedAttention, variables_of
-from fuselight.fusions.attentions import Attention, Factor, Mask
+from fuselight.fusions.attentions import Attention, Factor, Mask, Seen
 from fuselight.fusions.base import Match, Refusal
 from fuselight.fusions.extents import Extent, Extents
 from fuselight.fusions.fused_branches import beside_fused
 from fuselight.fusions.held_values import held
-from fuselight.fusions.matching import Found, Matcher, Operand, operands_of
+from fuselight.fusions.matching import Found, Matcher, operands_of
 from fuselight.fusions.model import Safety
 from fuselight.fusions.naming import free_local
-from fuselight.fusions.needs import higher_gradients, is_number
+from fuselight.fusions.needs import higher_gradients, is_made_number, is_number
 from fuselight.fusions.plan import (
     Place,
 )
 from fuselight.fusions.planned import OneCall
-from fuselight.fusions.repeated_heads import Repeat, repeated
+from fuselight.fusions.repeated_heads import repeated
 from fuselight.fusions.results_viewed import lies_as_a_product, views_of
-from fuselight.fusions.site import Rewrite, Site
-from fuselight.graph.constants import is_tensor_of_number
+from fuselight.fusions.site import Rewrite, Site, brief
+from fuselight.graph.constants import is_tensor_of_number, number_in
+from fuselight.graph.effects import called_name
 from fuselight.graph.mentions import self_parameter
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.ranks import rank_of
@@ -192,25 +192,20 @@ class AttentionPlan:
         self.replaced.update(templates)
         self.replaced[shape] = ""
 
-    def _heads(self) -> tuple[_Operand, _Operand, bool]:
+    def _heads(self) -> tuple[Seen, Seen, bool]:
         """The keys and values, as they are before their heads are repeated for the queries', if both are."""
         key, value = self.at.key, self.at.value
-        plain = _Operand(key.operand, key.methods), _Operand(value.operand, value.methods), False
+        plain = key, value, False
         if self.at.query.methods or key.methods or value.methods:
             return plain
         one = repeated(self.module, self.scope, self.graph, self.matcher, key.operand)
         other = repeated(self.module, self.scope, self.graph, self.matcher, value.operand)
-        if one is None or other is None or not self._same_repeat(one, other):
+        if one is None or other is None or not one.is_like(other, self.matcher):
             return plain
         self.notes += [*one.assumed, *other.assumed]
         self.inner += [*one.inner, *other.inner]
         self.numbers += [*one.numbers, *other.numbers]
-        return _Operand(one.source), _Operand(other.source), True
-
-    def _same_repeat(self, one: Repeat, other: Repeat) -> bool:
-        if isinstance(one.count, Value) and isinstance(other.count, Value):
-            return self.matcher.is_same(one.count, other.count)
-        return one.count == other.count
+        return Seen(one.source), Seen(other.source), True
 
     def _dtype(self, *names: str) -> str | None:
         """The name of a tensor that the function has at hand, of the dtype of the scores."""
@@ -224,7 +219,7 @@ class AttentionPlan:
     def _used_again(self) -> Refusal | None:
         inside = {*self.at.inner, self.at.root}
         for value in self.at.inner:
-            if value.kind in ("joined",) or value in (self.at.query.operand.value, self.at.key.operand.value):
+            if value.kind == "joined" or value in (self.at.query.operand.value, self.at.key.operand.value):
                 continue
             what = "weights" if value.order >= self.at.softmax.order else "scores"
             for use in value.consumers:
@@ -260,14 +255,9 @@ class AttentionPlan:
                 numbers.append(factor)
                 continue
             if factor in own or not self._is_per_head(factor.operand.value):
-                what = (
-                    " ".join(self.scope.statement.source(factor.operand.node).split())
-                    if factor.operand.node
-                    else "a factor"
-                )
-                return self._kept(
-                    f"it is not shown that `{what}` scales all scores of a head alike", factor.operand.node
-                )
+                node = factor.operand.node
+                what = f"`{brief(self.scope.statement.source(node))}`" if node is not None else "a factor"
+                return self._kept(f"it is not shown that {what} scales all scores of a head alike", node)
             folded += f" {'/' if factor.divides else '*'} {self.operands.name(factor.operand, 's')}"
         if self._is_default(numbers) and not folded:
             self.numbers += [one.operand.value for one in numbers]
@@ -343,7 +333,7 @@ class AttentionPlan:
             return True
         if kind == "attribute":
             made = held(self.module, self.scope, value)
-            return made is not None and _is_made_per_head(made)
+            return made is not None and self._is_made_per_head(made)
         if kind in _POINTWISE and value.inputs:
             return all(self._is_per_head(one, depth - 1) for one in value.inputs)
         if kind == "method view" or kind == "reshape":
@@ -358,6 +348,36 @@ class AttentionPlan:
         if kind in ("method to", "method type_as", "method float"):
             return self._is_per_head(value.inputs[0], depth - 1)
         return False
+
+    def _is_made_per_head(self, node: ast.expr) -> bool:
+        """Whether `__init__` makes a tensor without axes, of one element, or with two last axes of one."""
+        match node:
+            case ast.BinOp(left=left, right=right):
+                parts = (left, right)
+                return all(self._is_made_number(one) or self._is_made_per_head(one) for one in parts)
+            case ast.Call(func=func, args=[first, *rest]):
+                name = called_name(func) or ""
+                listed = isinstance(first, ast.List | ast.Tuple)
+                if name in ("tensor", "as_tensor", "FloatTensor", "Tensor"):
+                    if isinstance(first, ast.List | ast.Tuple):
+                        only = first.elts[0] if len(first.elts) == 1 else None
+                        return only is not None and not isinstance(only, ast.Starred | ast.List | ast.Tuple)
+                    return name in ("tensor", "as_tensor") and self._is_made_number(first)
+                if name in _FILLED:
+                    sizes = first.elts if isinstance(first, ast.List | ast.Tuple) else [first]
+                    sizes = sizes if listed or name == "full" else [first, *rest]
+                    return all(isinstance(one, ast.Constant) and one.value == 1 for one in sizes[-2:])
+                of_torch = isinstance(func, ast.Attribute) and called_name(func.value) in ("torch", "nn", "F")
+                if name in _SELF_MAPPED and isinstance(func, ast.Attribute) and not of_torch:
+                    return self._is_made_per_head(func.value)
+                return name in _MAPPED and self._is_made_per_head(first)
+            case ast.Call(func=ast.Attribute(value=value, attr=name), args=[]):
+                return name in _SELF_MAPPED and self._is_made_per_head(value)
+            case _:
+                return False
+
+    def _is_made_number(self, node: ast.expr) -> bool:
+        return number_in(self.module, node) is not None or is_made_number(self, node)
 
     # -- masks
 
@@ -397,34 +417,35 @@ class AttentionPlan:
             return before
         self.before = before.template if before is not None else "None"
         so_far, empty = before, before is None
-        either = False
-        branches: list[ast.If] = []
+        either = False  # whether the variable may be of truth values or of summands
+        entered: dict[ast.If, tuple[Said | None, bool]] = {}
         for mask in masks[first : last + 1]:
             at = mask.value.node
             if mask.branch is None or mask.value.statement is None:
                 return self._kept("a mask stands between others that are under a condition", at)
             if mask.value.reads > 0:
                 return self._kept("masked scores get another name under a condition", at)
+            if not self.scope.statement.stands_alone(mask.value.statement):
+                return self._kept("a mask shares its line with the condition, or another statement", at)
+            if self._same_arm(mask, masks):
+                return self._kept("several masks stand under one condition", at)
             said = self.masks.said(mask, self.operands, dtype)
             if isinstance(said, Refusal):
                 return said
-            if not self.scope.statement.stands_alone(mask.value.statement):
-                return self._kept("a mask shares its line with the condition, or another statement", at)
-            template = said.template
-            other_arm = mask.branch in branches
-            if other_arm and branches.count(mask.branch) and self._same_arm(mask, masks):
-                return self._kept("several masks stand under one condition", at)
             if either:
                 return self._kept("masks of two kinds stand under conditions", at)
-            if so_far is not None and not other_arm:
-                either = so_far.is_boolean != said.is_boolean and (empty or so_far.is_boolean)
-                joined = self.masks.joined(Said(variable, so_far.is_boolean), said, mask, self.operands).template
-                template = f"{template} if {variable} is None else {joined}" if empty else joined
+            # Both arms of a condition go on from what there was before it.
+            is_other_arm = mask.branch in entered
+            known, was_empty = entered.setdefault(mask.branch, (so_far, empty))
+            template, is_boolean = said.template, said.is_boolean
+            if known is not None:
+                either = known.is_boolean != said.is_boolean and (was_empty or known.is_boolean)
+                joined = self.masks.joined(Said(variable, known.is_boolean), said, mask, self.operands)
+                template = f"{template} if {variable} is None else {joined.template}" if was_empty else joined.template
+                is_boolean = joined.is_boolean
+            either = either or (is_other_arm and so_far is not None and so_far.is_boolean != is_boolean)
             self.arms.append(Arm(mask.branch, mask.value.statement, template))
-            branches.append(mask.branch)
-            if so_far is not None and so_far.is_boolean != said.is_boolean:
-                said = Said("", is_boolean=False)
-            so_far = said
+            so_far = Said("", is_boolean)
         result = variable
         for mask in masks[last + 1 :]:
             said = self.masks.said(mask, self.operands, dtype)
@@ -508,12 +529,6 @@ def _is_minus_two(node: ast.expr | None) -> bool:
     return isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant) and node.operand.value == 2
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Operand:
-    operand: Operand
-    methods: str = ""
-
-
 _POINTWISE = frozenset(
     "exp log sqrt rsqrt square reciprocal softplus sigmoid clamp mul div add neg abs tanh relu minimum maximum".split()
 )
@@ -522,44 +537,6 @@ _POINTWISE = frozenset(
 _FILLED = frozenset("ones zeros full empty rand randn".split())
 _MAPPED = frozenset("log exp sqrt Parameter Buffer clamp abs softplus".split())
 _SELF_MAPPED = frozenset("log exp sqrt to cuda float double clone detach fill_ requires_grad_".split())
-
-
-def _is_made_per_head(node: ast.expr) -> bool:
-    """Whether an expression of `__init__` makes a tensor without axes, of one element, or with two last axes of one."""
-    match node:
-        case ast.BinOp(left=left, right=right):
-            return all(_is_plain_number(one) or _is_made_per_head(one) for one in (left, right))
-        case ast.Call(func=func, args=[first, *rest]):
-            name = func.attr if isinstance(func, ast.Attribute) else func.id if isinstance(func, ast.Name) else ""
-            if name in ("tensor", "as_tensor", "FloatTensor", "Tensor"):
-                if isinstance(first, ast.List | ast.Tuple):
-                    return len(first.elts) == 1 and not isinstance(first.elts[0], ast.Starred | ast.List | ast.Tuple)
-                return name in ("tensor", "as_tensor") and _is_plain_number(first)
-            if name in _FILLED:
-                sizes = first.elts if isinstance(first, ast.Tuple | ast.List) else [first]
-                sizes = sizes if isinstance(first, ast.Tuple | ast.List) or name == "full" else [first, *rest]
-                return all(isinstance(one, ast.Constant) and one.value == 1 for one in sizes[-2:])
-            if name in _SELF_MAPPED and isinstance(func, ast.Attribute) and not _is_of_torch(func.value):
-                return _is_made_per_head(func.value)
-            return name in _MAPPED and _is_made_per_head(first)
-        case ast.Call(func=ast.Attribute(value=value, attr=name), args=[]):
-            return name in _SELF_MAPPED and _is_made_per_head(value)
-        case _:
-            return False
-
-
-def _is_of_torch(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id in ("torch", "nn", "F")
-
-
-def _is_plain_number(node: ast.expr) -> bool:
-    """Whether an expression of `__init__` is surely no tensor: literals, and what `math` and `numpy` make of them."""
-    if isinstance(node, ast.BinOp):
-        return _is_plain_number(node.left) and _is_plain_number(node.right)
-    node = node.operand if isinstance(node, ast.UnaryOp) else node
-    return isinstance(node, ast.Constant | ast.Name) or (
-        isinstance(node, ast.Call) and ast.unparse(node.func).startswith(("math.", "np.", "numpy.", "float"))
-    )
 
 
 def _switches_dropouts(module: Module) -> bool:

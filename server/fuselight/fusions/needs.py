@@ -412,7 +412,11 @@ def _is_named_size(value: Value) -> bool:
     return value.kind in ("attribute", "parameter") and value.path is not None and reads_as_size(value.path)
 
 
-def _numeric_attribute(site: InScope, attribute: str, depth: int = 6) -> bool:
+_MOST_STEPS = 6
+"""Through how many names a number of `__init__` is followed."""
+
+
+def _numeric_attribute(site: InScope, attribute: str, depth: int = _MOST_STEPS) -> bool:
     owner = site.scope.owner
     assigned = sole_assignment(site.module, owner, attribute) if owner is not None else None
     if owner is None or assigned is None:
@@ -422,6 +426,15 @@ def _numeric_attribute(site: InScope, attribute: str, depth: int = 6) -> bool:
         if init is not None and any(one is assigned for one in ast.walk(init)):
             return _numeric(site, assigned, init, depth)
     return isinstance(assigned, ast.Constant) and type(assigned.value) in (int, float)
+
+
+def is_made_number(site: InScope, node: ast.expr) -> bool:
+    """Whether an expression in the `__init__` of the class surely is a Python number."""
+    for member in site.scope.owner.family if site.scope.owner is not None else ():
+        init = member.methods.get("__init__")
+        if init is not None and any(one is node for one in ast.walk(init)):
+            return _numeric(site, node, init, _MOST_STEPS)
+    return False
 
 
 def _numeric(site: InScope, node: ast.expr, init: ast.FunctionDef | ast.AsyncFunctionDef, depth: int) -> bool:

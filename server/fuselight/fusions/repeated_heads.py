@@ -34,6 +34,12 @@ class Repeat:
     numbers: tuple[Value, ...] = ()
     assumed: tuple[str, ...] = ()
 
+    def is_like(self, other: Repeat, matcher: Matcher) -> bool:
+        """Whether both repeat each head as often."""
+        if isinstance(self.count, Value) and isinstance(other.count, Value):
+            return matcher.is_same(self.count, other.count)
+        return self.count == other.count
+
 
 def repeated(
     module: Module, scope: Scope, graph: Graph, matcher: Matcher, operand: Operand, depth: int = _MOST_HELPERS

@@ -132,15 +132,9 @@ def f(q, k, v):
                 continue
             given = called.arguments
             key, other = (repeated(module, scope, graph, matcher, given[name]) for name in ("key", "value"))
-            if key is None or other is None or not _same_count(matcher, key, other):
+            if key is None or other is None or not key.is_like(other, matcher):
                 continue
             yield Planned(type(self), _site(module, scope, matcher, value, dict(given), (key, other))).match()
-
-
-def _same_count(matcher: Matcher, one: Repeat, other: Repeat) -> bool:
-    if isinstance(one.count, Value) and isinstance(other.count, Value):
-        return matcher.is_same(one.count, other.count)
-    return one.count == other.count
 
 
 def _site(
