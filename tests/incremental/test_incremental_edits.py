@@ -27,7 +27,7 @@ def edited(chosen: random.Random, text: str) -> str:
     at = chosen.choice([number for number, line in enumerate(lines) if line.strip()] or [0])
     line = lines[at]
     names = list(_NAME.finditer(line))
-    match chosen.randrange(9):
+    match chosen.randrange(11):
         case 0 | 1 if names:
             name = chosen.choice(names)
             end = chosen.randint(name.start() + 1, name.end())
@@ -50,6 +50,10 @@ def edited(chosen: random.Random, text: str) -> str:
             del lines[at : at + len(moved)]
             to = chosen.randint(0, len(lines))
             lines[to:to] = moved
+        case 8 | 9:
+            lines[at] = line + chosen.choice(
+                (" ", "  # ", "# a comment", "  # fuselight: ignore", " # " + chosen.choice(_LINES))
+            )
         case _:
             lines.insert(at, line)
     return "\n".join(lines)

@@ -84,10 +84,13 @@ def typed(before: str, after: str) -> tuple[Analysis, int]:
 @pytest.mark.parametrize(
     ("before", "after", "matched"),
     [
-        pytest.param("# what it is", "# what it does", 1, id="a comment in a method"),
+        pytest.param("# what it is", "# what it does", 0, id="a comment in a method"),
+        pytest.param(
+            "self.k_proj(x), self.v_proj(x)\n", "self.k_proj(x), self.v_proj(x)  # so\n", 0, id="one behind code"
+        ),
         pytest.param('weight = "att', 'weight = "sel', 1, id="a string in a method"),
         pytest.param("return weight", "return weights", 1, id="a name in a method, a word that a norm asks for"),
-        pytest.param("q, k, v)\n", "q, k, v) \n", 1, id="a space"),
+        pytest.param("q, k, v)\n", "q, k, v) \n", 0, id="a space"),
         pytest.param("h = self.up(x)", "h = self.up(x).eps", 1, id="an attribute that a norm asks for"),
         pytest.param("y = x * SCALE", "y = x * SCALE * 2", 1, id="in a function"),
         pytest.param("# between two methods", "# between the methods", 0, id="a comment between methods"),
@@ -154,7 +157,7 @@ def test_an_edit_of_what_was_taken_over_is_that_of_a_fresh_analysis() -> None:
 def test_nodes_of_what_stays_are_the_same_and_stand_where_they_did() -> None:
     cache = StatementCache()
     before = cache.split(TEXT)
-    after = cache.split(TEXT.replace("# what it is", "# that it is"), before)
+    after = cache.split(TEXT.replace('weight = "att', 'weight = "Att'), before)
     old, new = (class_of(placed.statement) for placed in (before[5], after[5]))
     assert old is not new
     same = [one is other for one, other in zip(old.body, new.body, strict=True)]
@@ -162,6 +165,58 @@ def test_nodes_of_what_stays_are_the_same_and_stand_where_they_did() -> None:
     fresh = ast.parse("".join(one.statement.text for one in after))
     found = [node for one in after for node in one.statement.body]
     assert [ast.dump(node) for node in found] == [ast.dump(node) for node in fresh.body]
+
+
+@pytest.mark.parametrize("number", range(TEXT.count("\n")))
+def test_a_comment_behind_any_line_is_no_change_of_code(number: int) -> None:
+    lines = TEXT.split("\n")
+    lines[number] += "  # weight, eps and norm"
+    text = "\n".join(lines)
+    cache = StatementCache()
+    before = cache.split(TEXT)
+    parses = cache.parses
+    after = cache.split(text, before)
+    assert cache.parses <= parses + (number < 2)  # the first statements are cut anew with the text above them
+    for version, placed in ((TEXT, before), (text, after)):
+        found = [node for one in placed for node in one.statement.body]
+        assert [ast.dump(node) for node in found] == [ast.dump(node) for node in ast.parse(version).body]
+    assert "".join(one.statement.text for one in after) == text
+
+
+NO_COMMENTS = [
+    ('x = """\n{}\n"""\n', "x = None  # said"),
+    ("x = (\n    1,{}\n)\n", "  # one"),
+    ("x = [{}]\n", "  # open"),
+    ('x = "{}"\n', "#"),
+    ("x = 1 + \\{}\n    2\n", " "),
+    ("if x:{}\n    pass\n", " y #"),
+    ("if x:\n    pass\n{}else:\n    pass\n", " "),
+    ("x = 1{}\n", "  # \0"),
+    ("x = 1{}\n", "  # \ud800"),
+    ("x = 1{}\n", "\x0b# a"),
+    ("x = 1{}\n", ";# a"),
+]
+
+
+@pytest.mark.parametrize(("text", "put"), NO_COMMENTS)
+def test_what_only_looks_like_a_comment(text: str, put: str) -> None:
+    head, tail = "import torch\n\n", "\n\ny = 2\n"
+    before, after = (head + text.format(one) + tail for one in ("", put))
+    first = Analysis(before)
+    assert first.findings == ()
+    parses = first._cache.parses  # pyright: ignore[reportPrivateUsage]
+    later, fresh = first.updated(after), Analysis(after)
+    assert later.problems == fresh.problems
+    assert first._cache.parses > parses  # pyright: ignore[reportPrivateUsage]
+
+
+def test_words_of_a_comment_count_for_who_asks_for_any() -> None:
+    text = TEXT.replace("# what it is", "# what it is {}")
+    analysis = Analysis(text.format(""))
+    for word in ("register_forward_hook", "state_dict", "", "weight", "setattr(self, n)"):
+        analysis = analysis.updated(text.format(word))
+        fresh = Analysis(analysis.text)
+        assert (analysis.findings, analysis.refusals) == (fresh.findings, fresh.refusals)
 
 
 def class_of(statement: Statement) -> ast.ClassDef:

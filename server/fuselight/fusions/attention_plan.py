@@ -26,6 +26,7 @@ from fuselight.fusions.results_viewed import lies_as_a_product, views_of
 from fuselight.fusions.site import Rewrite, Site, brief
 from fuselight.graph.constants import is_tensor_of_number, number_in
 from fuselight.graph.effects import called_name
+from fuselight.graph.facts import walk
 from fuselight.graph.mentions import self_parameter
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.ranks import rank_of
@@ -545,9 +546,10 @@ def _switches_dropouts(module: Module) -> bool:
     places = [(one.statement, one.function) for one in mentions.calls_of("train", "eval")]
     places += [(one.statement, one.function) for one in mentions.of_attribute("training") if not one.is_read]
     for statement, function in places:
-        text = statement.lines_of(function) if function is not None else statement.text
-        if "Dropout" in text or "modules(" in text:
-            return True
+        for node in walk(function) if function is not None else [one for top in statement.body for one in walk(top)]:
+            name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+            if "Dropout" in name or name.endswith("modules"):
+                return True
     return False
 
 

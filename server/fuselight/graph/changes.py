@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import starmap
 
 from fuselight.graph.facts import CLASS, Facts, facts_of, words_of_part
 from fuselight.source.statements import Statement
@@ -24,12 +25,18 @@ class Changes:
         self.come = {part: statement for part, statement in new.items() if part not in old}
         self.stayed = {part: statement for part, statement in new.items() if part in old}
         """Parts that stand in another statement than before."""
+        self._commented = [
+            (part, old[part], now)
+            for part, now in self.stayed.items()
+            if old[part].text_of(part) is not now.text_of(part)
+        ]
         self._parts = {**self.gone, **self.come}
 
     @cached_property
     def words(self) -> frozenset[str]:
         """Every word of what went or came."""
-        return frozenset[str]().union(*map(words_of_part, self._parts))
+        comments = [words_of_part(part, old) ^ words_of_part(part, now) for part, old, now in self._commented]
+        return frozenset[str]().union(*starmap(words_of_part, self._parts.items()), *comments)
 
     @cached_property
     def _facts(self) -> list[Facts]:

@@ -76,7 +76,7 @@ def words_around(statement: Statement, node: ast.stmt | ast.expr) -> frozenset[s
     """Every word of the part of the statement, a method or all of it, that `node` stands in."""
     part = statement.parts.of(node)
     note(part)
-    return words_of_part(part)
+    return words_of_part(part, statement)
 
 
 def operators_around(statement: Statement, node: ast.stmt | ast.expr) -> set[type[ast.operator]]:
@@ -87,12 +87,16 @@ def operators_around(statement: Statement, node: ast.stmt | ast.expr) -> set[typ
 
 
 def _words(statement: Statement) -> frozenset[str]:
-    parts = [words_of_part(part) for part in statement.parts]
+    parts = [words_of_part(part, statement) for part in statement.parts]
     return parts[0].union(*parts[1:])
 
 
-def words_of_part(part: Part) -> frozenset[str]:
-    return part.derive("words", lambda: frozenset(WORD.findall(part.text)))
+def words_of_part(part: Part, statement: Statement) -> frozenset[str]:
+    """Every word of the text of a part, as it stands in `statement`."""
+    text = statement.text_of(part)
+    if text is part.text:
+        return part.derive("words", lambda: frozenset(WORD.findall(text)))
+    return frozenset(WORD.findall(text))
 
 
 def kept_words(statement: Statement) -> frozenset[str]:

@@ -1,35 +1,39 @@
 """The parts of a top-level statement that change one by one.
 
-A class is cut into its methods and the rest of it; any other statement is one part. A part that stands unchanged in
-the next version of a file is the same object there, with the same nodes. What was worked out from some parts holds for
-as long as all of them stand.
+A class is cut into its methods and the rest of it; any other statement is one part. A part whose code stands unchanged
+in the next version of a file is the same object there, with the same nodes. What was worked out from some parts holds
+for as long as all of them stand.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from fuselight.source.lines import LineIndex
 from fuselight.source.reads import noted, watch
 
 T = TypeVar("T")
+Ranges: TypeAlias = "tuple[tuple[int, int], ...]"
+"""First and last lines, from 1 in the statement."""
 _Method = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Part:
     """A method of a class, the rest of a class, what stands between its members, or a whole statement."""
 
-    __slots__ = ("_derived", "key", "node", "text")
+    __slots__ = ("_derived", "key", "lines", "node", "text")
 
-    def __init__(self, text: str, key: object = None, node: ast.AST | None = None) -> None:
-        """`node` is a method, or the class of which it is the rest.
+    def __init__(self, text: str, lines: Ranges, key: object = None, node: ast.AST | None = None) -> None:
+        """`lines` are where `text` stands in the statement; `node` is a method, or the class that it is the rest of.
 
         Two parts of one text are the same where their keys are: where they stand, and what of them was masked.
         """
         self.text = text
+        """As it was parsed: later versions may have other comments in it."""
+        self.lines = lines
         self.key = key
         self.node = node
         self._derived: dict[str, Any] = {}
@@ -83,6 +87,10 @@ class Parts:
                 return method.part
         return self.rest
 
+    def on_line(self, line: int) -> Part | None:
+        """The part that has one line."""
+        return next((part for part in self if any(first <= line <= last for first, last in part.lines)), None)
+
     def on_lines(self, first: int, last: int) -> Iterator[Part]:
         """The parts that have some of these lines."""
         for method in self.methods:
@@ -97,7 +105,9 @@ class Parts:
 
 def cut(text: str, lines: LineIndex, body: list[ast.stmt], masked: frozenset[int]) -> Parts:
     """The parts of a statement that was just parsed; its definitions note them from here on."""
-    parts = (_of_class(text, lines, body[0], masked) if len(body) == 1 else None) or Parts(Part(text))
+    parts = (_of_class(text, lines, body[0], masked) if len(body) == 1 else None) or Parts(
+        Part(text, ((1, len(lines)),))
+    )
     for node in body:
         watch(node, parts.rest)
     for method in parts.methods:
@@ -115,31 +125,39 @@ def _of_class(text: str, lines: LineIndex, top: ast.stmt, masked: frozenset[int]
     if begin <= max([top.lineno, *(one.end_lineno or 0 for one in header)]):
         return None
 
-    def piece(first: int, last: int) -> str:
-        return text[lines.starts[first - 1] : lines.starts[last] if last < len(lines) else None]
+    def piece(*ranges: tuple[int, int]) -> str:
+        return text_of(ranges, text, lines)
 
     def hidden(first: int, last: int) -> frozenset[int]:
         return frozenset(line for line in masked if first <= line <= last)
 
     methods: list[Method] = []
-    rest, gaps = [piece(1, begin - 1)], [""]
+    rest, gaps = [(1, begin - 1)], list[tuple[int, int]]()
     outline: list[object] = [begin, hidden(1, begin - 1)]
     end = begin - 1
     for at, (node, first, last) in enumerate(members):
         if first > end + 1:
-            gaps.append(piece(end + 1, first - 1))
+            gaps.append((end + 1, first - 1))
         alone = first > end and (at + 1 == len(members) or members[at + 1][1] > last)
         if alone and isinstance(node, _Method):
-            methods.append(Method(Part(piece(first, last), (first, hidden(first, last)), node), first, last))
+            part = Part(piece((first, last)), ((first, last),), (first, hidden(first, last)), node)
+            methods.append(Method(part, first, last))
             outline.append((type(node).__name__, node.name))
         else:
             if last > end:
-                rest.append(piece(max(first, end + 1), last))
+                rest.append((max(first, end + 1), last))
             outline.append((first, last, hidden(first, last)))
         end = max(end, last)
     if end < len(lines):
-        gaps.append(piece(end + 1, len(lines)))
-    return Parts(Part("".join(rest), outline, top), tuple(methods), Part("".join(gaps), outline))
+        gaps.append((end + 1, len(lines)))
+    others = (Part(piece(*rest), tuple(rest), outline, top), Part(piece(*gaps), tuple(gaps), outline))
+    return Parts(others[0], tuple(methods), others[1])
+
+
+def text_of(ranges: Iterable[tuple[int, int]], text: str, lines: LineIndex) -> str:
+    """These lines of a statement's text."""
+    starts = lines.starts
+    return "".join(text[starts[first - 1] : starts[last] if last < len(lines) else None] for first, last in ranges)
 
 
 def _first_line(node: ast.stmt) -> int:
@@ -195,8 +213,7 @@ def edited(
     """
     if not isinstance(top, ast.ClassDef) or not old.methods:
         return None
-    start = _common(text, before)
-    end = _common(text[start:][::-1], before[start:][::-1])
+    start, end = differing(text, before)
     if text.count("\n", start, len(text) - end) != before.count("\n", start, len(before) - end) or "\r" in text:
         return None
     first, last = lines.line_of(start) + 1, lines.line_of(len(before) - end) + 1
@@ -220,7 +237,7 @@ def edited(
         or _indentation(piece) != _indentation(method.part.text)
     ):
         return None
-    part = Part(piece, (method.first, frozenset[int]()), node)
+    part = Part(piece, method.part.lines, (method.first, frozenset[int]()), node)
     watch(node, part)
     changed = ast.ClassDef(**{name: getattr(top, name) for name in (*top._fields, *top._attributes)})
     changed.body = [node if one is known else one for one in top.body]
@@ -228,6 +245,12 @@ def edited(
     watch(changed, old.rest)
     methods = tuple(Method(part, one.first, one.last) if one is method else one for one in old.methods)
     return changed, Parts(old.rest, methods, old.gaps)
+
+
+def differing(one: str, other: str) -> tuple[int, int]:
+    """How many characters two texts begin and end with alike."""
+    start = _common(one, other)
+    return start, _common(one[start:][::-1], other[start:][::-1])
 
 
 def _common(one: str, other: str) -> int:

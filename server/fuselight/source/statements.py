@@ -12,13 +12,14 @@ import ast
 import re
 import warnings
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from fuselight.source.comments import is_outside_code
 from fuselight.source.lines import LineIndex, Span
 from fuselight.source.newer import newer_python_of
-from fuselight.source.parts import Parts, cut, edited, shared
+from fuselight.source.parts import Part, Parts, cut, differing, edited, shared, text_of
 from fuselight.source.reads import is_noted, note, noted, part_of
 
 T = TypeVar("T")
@@ -26,6 +27,14 @@ T = TypeVar("T")
 _STATEMENT_START = re.compile(r"\n(?=[^\s#)\]}])(?!(?:else|elif|except|finally)\b)")
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _DECORATOR = "@"
+_OPENING, _CLOSING = ("(", "[", "{"), (")", "]", "}")
+_BRACKET_OR_STRING = re.compile(
+    r"""[()\[\]{}]|\#[^\n]*
+    |\"""(?:[^"\\]++|\\.|"(?!""))*+\"""|\'{3}(?:[^'\\]++|\\.|'(?!''))*+\'{3}
+    |"(?!"")(?:[^"\\\n]++|\\.)*+"|'(?!'')(?:[^'\\\n]++|\\.)*+'|["']""",
+    re.VERBOSE | re.DOTALL,
+)
+"""A quote alone is that of a string that does not end."""
 _MOST_ATTEMPTS = 40
 """How often an open string or bracket is tried against what follows before it counts as half-typed."""
 _MOST_ATTEMPTS_WHILE_TYPING = 1
@@ -52,7 +61,7 @@ class Statement:
     """
 
     __slots__ = (
-        "__weakref__", "_body", "_derived", "_lines", "_text",
+        "__weakref__", "_body", "_commented", "_derived", "_lines", "_text",
         "is_settled", "masked", "masked_words", "parts", "problem",
     )  # fmt: skip
 
@@ -64,10 +73,12 @@ class Statement:
         masked: frozenset[int] = frozenset(),
         masked_words: frozenset[str] = frozenset(),
         parts: Parts | None = None,
+        commented: Mapping[Part, str] | None = None,
     ) -> None:
         """`masked` are the lines (from 1) that were blanked because they did not parse.
 
-        `masked_words` is every identifier that stood on them: it may mean anything.
+        `masked_words` is every identifier that stood on them: it may mean anything. `commented` are the texts of those
+        of the `parts` that had other comments when they were parsed.
         """
         self._text = text
         self._body = body
@@ -77,6 +88,7 @@ class Statement:
         self.masked = masked
         self.masked_words = masked_words
         self.parts = parts or cut(text, self.lines, body, masked)
+        self._commented = commented or {}
         self.is_settled = parts is not None
         """Whether a version of the file has it, so that its nodes stay as they are."""
 
@@ -88,6 +100,10 @@ class Statement:
     def may_hold(self, mark: str) -> bool:
         """Whether the text has `mark`: to skip a search that would find nothing, on which nothing else may rest."""
         return mark in self._text
+
+    def text_of(self, part: Part) -> str:
+        """The text of one of the parts."""
+        return self._commented.get(part, part.text)
 
     @property
     def body(self) -> list[ast.stmt]:
@@ -160,7 +176,34 @@ class Statement:
         if self.masked or len(self._body) != 1:
             return None
         found = edited(text, self._text, self.lines, self._body[0], self.parts, parse)
-        return Statement(text, [found[0]], parts=found[1]) if found is not None else None
+        if found is None:
+            return None
+        body, parts = found
+        stayed = {*parts}
+        commented = {part: other for part, other in self._commented.items() if part in stayed}
+        return Statement(text, [body], parts=parts, commented=commented)
+
+    def commented(self, text: str) -> Statement | None:
+        """The statement with `text`, where that differs in one comment, or in blanks behind code; else None.
+
+        It has the nodes and the parts of this one: what was worked out from these holds.
+        """
+        if self.problem is not None or "\r" in text:
+            return None
+        start, end = differing(text, self._text)
+        stop = len(self._text) - end
+        line = self.lines.line_of(start)
+        if "\n" in self._text[start:stop] or "\n" in text[start : len(text) - end]:
+            return None
+        begin = self.lines.starts[line]
+        before = self.lines.line_body(line)
+        after = text[begin : begin + len(before) + len(text) - len(self._text)]
+        part = self.parts.on_line(line + 1)
+        if part is None or not is_outside_code(part, self._body, line + 1, before, after):
+            return None
+        lines = LineIndex(text)
+        commented = {**self._commented, part: text_of(part.lines, text, lines)}
+        return Statement(text, self._body, parts=self.parts, commented=commented)
 
     def lines_of(self, node: ast.stmt | ast.expr) -> str:
         """The whole lines on which `node` stands."""
@@ -280,7 +323,8 @@ class StatementCache:
         if len(changed) == 1:
             old = changed[0]
             piece = text[old.start : old.start + len(old.statement.text) + moved]
-            new = old.statement.edited(piece, self._tree) if piece not in self._statements else None
+            statement = old.statement if piece not in self._statements else None
+            new = statement and (statement.commented(piece) or statement.edited(piece, self._tree))
             if new is not None:
                 self._statements[piece] = new
         known = self._statements
@@ -366,8 +410,15 @@ class StatementCache:
                 return None
             self._incomplete[piece] = closing
         attempts = 0
+        depth = _depth(piece)
         for following in range(at + 1, len(pieces)):
             part = text[pieces[following][0] : pieces[following][1]]
+            if depth is not None and (more := _depth(part)) is not None:
+                depth += more
+                if depth > 0 and closing == _CLOSING:
+                    continue
+            else:
+                depth = None
             if not any(mark in part for mark in closing):
                 continue
             joined = text[start : pieces[following][1]]
@@ -501,13 +552,27 @@ def _ends_in_decorator(text: str, begin: int, start: int) -> bool:
     return True
 
 
+def _depth(piece: str) -> int | None:
+    """How many brackets a piece leaves open; less than zero where it closes more. None where a string stays open."""
+    depth = 0
+    for match in _BRACKET_OR_STRING.finditer(piece):
+        mark = match[0]
+        if mark in _OPENING:
+            depth += 1
+        elif mark in _CLOSING:
+            depth -= 1
+        elif mark in ("'", '"'):
+            return None
+    return depth
+
+
 def _what_closes(error: SyntaxError, piece: str) -> tuple[str, ...]:
     """The marks of which one must come for `piece` to become whole; none where nothing that follows can help."""
     message = error.msg or ""
     if "triple-quoted" in message:
         return ('"""', "'''")
     if "was never closed" in message:
-        return (")", "]", "}")
+        return _CLOSING
     if "unexpected EOF" in message or piece.rstrip("\r\n").endswith("\\"):
         return ("",)
     return ()
