@@ -8,16 +8,16 @@ from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from itertools import accumulate
 
 from fuselight.fusions.base import Fusion, Match
 from fuselight.fusions.expression import Expression, index_of
 from fuselight.fusions.loading import loading
 from fuselight.fusions.model import Finding, Fix, Safety
-from fuselight.fusions.plan import Place
 from fuselight.graph.changes import Changes
 from fuselight.graph.mentions import read_ahead
 from fuselight.graph.module import Module, Scope
-from fuselight.kept import Kept, Unit, taken_over
+from fuselight.kept import Kept, Shown, Unit, taken_over
 from fuselight.source.lines import LineIndex, Span
 from fuselight.source.names import surely_imports
 from fuselight.source.parts import Part
@@ -68,12 +68,15 @@ class Analysis:
         self.line_length = line_length
         self._cache = cache
         before = previous._module if previous is not None else None
-        self._module = Module(cache.split(text, before.placed if before is not None else None), before)
+        placed = cache.split(text, before.placed if before is not None else None)
         self._version = 0
         self._known: dict[Statement, Kept] = {}
-        if previous is not None:
+        if previous is None:
+            self._module = Module(placed)
+        else:
             self._version = previous._version + 1
-            changes = Changes(previous._module.statements, self._module.statements)
+            changes = Changes(previous._module.statements, [one.statement for one in placed])
+            self._module = Module(placed, previous._module, changes)
             self._known = taken_over(previous._known, previous._version, previous._module, self._module, changes)
             if "_fusions" in vars(previous) and changes.words.isdisjoint(_asked_words()):
                 self._fusions, self._wanted = previous._fusions, previous._wanted
@@ -136,21 +139,23 @@ class Analysis:
         _ = self._all
 
     @cached_property
-    def _found(self) -> list[tuple[Match, Statement, Part]]:
-        """The matches in the order of their place, each with the part of a statement that it was found in."""
+    def _found(self) -> list[Shown]:
+        """The matches in the order of their place."""
         fusions = self._fusions
-        found: list[tuple[Match, Statement, Part]] = []
+        found: list[Shown] = []
         for statement in self._module.statements:
             if not self._is_known(statement):
                 for _ in self._look_at(statement, fusions):
                     pass
-            found += [(match, statement, part) for match, part in self._known[statement].shown]
-        found.sort(key=lambda one: (self._span(one[0].place), one[0].fusion.code))
-        return found
+            found += self._known[statement].shown
+        starts = self._module.starts
 
-    @property
-    def _matches(self) -> list[Match]:
-        return [match for match, _, _ in self._found]
+        def order(one: Shown) -> tuple[int, int, str]:
+            statement, span = one.at
+            return starts[statement] + span.start, starts[statement] + span.end, one.match.fusion.code
+
+        found.sort(key=order)
+        return found
 
     @cached_property
     def _fusions(self) -> dict[str, Fusion]:
@@ -190,7 +195,7 @@ class Analysis:
                 kept.units[part] = later
         matches = {id(match): part for part in parts for match in kept.units[part].matches}
         every = [match for part in parts for match in kept.units[part].matches if _name(match.fusion) in wanted]
-        kept.shown = [(match, matches[id(match)]) for match in _without_covered(every)]
+        kept.shown = [Shown(match, statement, matches[id(match)]) for match in _without_covered(every)]
         kept.shown_for = wanted
 
     def _match(self, statement: Statement, part: Part, fusions: dict[str, Fusion], unit: Unit) -> Iterator[None]:
@@ -226,7 +231,8 @@ class Analysis:
         withheld = self._withheld
         findings: list[Finding] = []
         refusals: list[Finding] = []
-        for number, match in enumerate(self._matches):
+        for number, shown in enumerate(self._found):
+            match = shown.match
             finding = Finding(
                 code=match.fusion.code,
                 name=match.fusion.name,
@@ -234,8 +240,8 @@ class Analysis:
                 safety=match.safety,
                 title=match.title,
                 scope=match.scope,
-                span=self._span(match.place),
-                others=tuple(self._span(place) for place in match.others),
+                span=self._moved(*shown.at),
+                others=tuple(self._moved(*place) for place in shown.others),
                 refused=self._reason(match),
                 withheld=withheld or match.withheld if match.refused is None else None,
                 number=number,
@@ -276,11 +282,12 @@ class Analysis:
 
     def _current(self, number: int) -> Match:
         """A match as this version of the file has it: one that was taken over is looked for again."""
-        match, statement, part = self._found[number]
-        if self._known[statement].units[part].version == self._version:
+        shown = self._found[number]
+        match, statement = shown.match, shown.statement
+        if self._known[statement].units[shown.part].version == self._version:
             return match
         unit = Unit(self._version)
-        for _ in self._match(statement, part, self._fusions, unit):
+        for _ in self._match(statement, shown.part, self._fusions, unit):
             pass
         for one in unit.matches:
             if _told(one) == _told(match):
@@ -305,8 +312,9 @@ class Analysis:
             return None
         return Span(placed[at].start, placed[at].start + len(placed[at].statement.text))
 
-    def _span(self, place: Place) -> Span:
-        return place.statement.span(place.node).moved(self._module.starts[place.statement])
+    def _moved(self, statement: Statement, span: Span) -> Span:
+        """A span of a statement as one of the text."""
+        return span.moved(self._module.starts[statement])
 
     def _reason(self, match: Match) -> str | None:
         if match.refused is None:
@@ -319,12 +327,8 @@ class Analysis:
     @cached_property
     def _rows(self) -> dict[Statement, int]:
         """How many lines stand above each statement."""
-        found: dict[Statement, int] = {}
-        row = 0
-        for placed in self._module.placed:
-            found[placed.statement] = row
-            row += len(placed.statement.lines) - 1
-        return found
+        statements = self._module.statements
+        return dict(zip(statements, accumulate((len(one.lines) - 1 for one in statements), initial=0), strict=False))
 
     def fix(self, finding: Finding) -> Fix | None:
         """The edits that carry out `finding`, one of this analysis; None where its edit is withheld.

@@ -10,6 +10,7 @@ from fuselight.fusions.plan import Action, Place
 from fuselight.graph.changes import Changes
 from fuselight.graph.mentions import Asked
 from fuselight.graph.module import Module
+from fuselight.source.lines import Span
 from fuselight.source.parts import Part
 from fuselight.source.statements import Statement
 
@@ -30,24 +31,42 @@ class Unit:
         return {place.statement for match in self.matches for place in _places(match)}
 
 
+class Shown:
+    """A match that is to be seen, the part that it was found in, and where it stands in its statements."""
+
+    __slots__ = ("at", "match", "others", "part", "statement")
+
+    def __init__(self, match: Match, statement: Statement, part: Part) -> None:
+        self.match = match
+        self.statement = statement
+        self.part = part
+        self.at, *others = (
+            (place.statement, place.statement.span(place.node)) for place in (match.place, *match.others)
+        )
+        self.others: list[tuple[Statement, Span]] = others
+
+
 @dataclass(slots=True, eq=False)
 class Kept:
     """The units of one statement, with what they rest on together."""
 
     units: dict[Part, Unit] = field(default_factory=dict[Part, Unit])
-    shown: list[tuple[Match, Part]] = field(default_factory=list[tuple[Match, Part]])
+    shown: list[Shown] = field(default_factory=list[Shown])
     """Those of their matches that are to be seen, once the units are whole."""
     shown_for: frozenset[str] | None = None
     """The fusions that were looked for in all units; None where some are missing."""
     _asked: Asked | None = None
+    _statements: set[Statement] | None = None
 
     def hold(self, changes: Changes) -> bool:
-        """Whether all units hold."""
+        """Whether all units hold, with their places."""
         if self._asked is None:
             self._asked = Asked()
             for unit in self.units.values():
                 self._asked.add(unit.asked)
-        return self._asked.hold(changes)
+        if self._statements is None:
+            self._statements = {one for unit in self.units.values() if unit.matches for one in unit.statements()}
+        return self._statements.isdisjoint(changes.before) and self._asked.hold(changes)
 
 
 def taken_over(
@@ -72,7 +91,7 @@ def taken_over(
         if home not in new or home in relatives:
             continue
         whole = home is statement and kept.shown_for is not None
-        if whole and not kept.shown and kept.hold(changes):
+        if whole and kept.hold(changes):
             found[home] = kept
             continue
         holding = {

@@ -26,11 +26,11 @@ from fuselight.fusions.results_viewed import lies_as_a_product, views_of
 from fuselight.fusions.site import Rewrite, Site, brief
 from fuselight.graph.constants import is_tensor_of_number, number_in
 from fuselight.graph.effects import called_name
-from fuselight.graph.facts import walk
 from fuselight.graph.mentions import self_parameter
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.ranks import rank_of
 from fuselight.graph.values import Consumption, Graph, Value
+from fuselight.source.nodes import walk
 
 _ROUNDS = "it rounds otherwise, and has first gradients only"
 _DRAWS = "dropout draws other numbers"

@@ -32,8 +32,8 @@ from fuselight.fusions.pattern import (
 )
 from fuselight.fusions.planned import OneCall, Planned
 from fuselight.fusions.site import Rewrite, Site
-from fuselight.graph.facts import operators_around
-from fuselight.graph.kinds import read_as, words_of_kind
+from fuselight.graph.facts import Facts, facts_around
+from fuselight.graph.kinds import read_as, sign_of_kind, words_of_kind
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.values import Consumption, Graph, Value
 
@@ -90,11 +90,11 @@ class Index:
         self._groups: dict[frozenset[frozenset[str]], list[_Entry]] = {}
         self._hinted: dict[str, list[_Entry]] = {}
         self._kinds_of_word: dict[str, set[str]] = {}
-        self._wordless: set[str] = set()
+        self._kinds_of_sign: dict[type[ast.AST], set[str]] = {}
         self._known: dict[frozenset[str], tuple[_Entry, ...]] = {}
         for fusion, rank, rewrite, pattern in entries:
             entry = _entry(fusion, rank, rewrite, pattern, weights)
-            if fusion.hint and any(words_of_kind(kind) is None for kind in entry.anchors or ("add",)):
+            if fusion.hint and any(map(sign_of_kind, entry.anchors or ("add",))):
                 self._hinted.setdefault(fusion.hint, []).append(entry)
             else:
                 self._groups.setdefault(entry.needed, []).append(entry)
@@ -105,11 +105,11 @@ class Index:
         """How many pairs of a rewrite and a root were tried: the work, for whoever counts it."""
 
     def _learn(self, kind: str) -> None:
-        words = words_of_kind(kind)
-        if words is None:
-            self._wordless.add(kind)
-        for word in words or ():
+        for word in words_of_kind(kind):
             self._kinds_of_word.setdefault(word, set()).add(kind)
+        sign = sign_of_kind(kind)
+        if sign is not None:
+            self._kinds_of_sign.setdefault(sign, set()).add(kind)
 
     def matches(
         self, module: Module, scope: Scope, fault: Callable[[type[Expression]], None] | None = None
@@ -142,19 +142,20 @@ class Index:
 
     def _wanted(self, scope: Scope) -> list[_Entry]:
         """The rewrites of which the function's words hold every kind."""
-        words = scope.words
-        kinds = set(self._wordless)
-        for word in words & self._kinds_of_word.keys():
+        facts = facts_around(scope.statement, scope.function)
+        kinds: set[str] = set()
+        for word in scope.names & self._kinds_of_word.keys():
             kinds |= self._kinds_of_word[word]
-        for attribute, layer in scope.owner.layers.items() if scope.owner is not None else ():
-            if layer.kind is not None and attribute in words:
+        for sign in facts.signs & self._kinds_of_sign.keys():
+            kinds |= self._kinds_of_sign[sign]
+        for layer in scope.named_layers:
+            if layer.kind is not None:
                 kinds.update(read_as(layer.kind))
-        text = scope.statement.lines_of(scope.function)
-        arithmetic = _arithmetic(scope, text)
+        arithmetic = _arithmetic(scope, facts)
         wanted = [one for one in self._of_kinds(frozenset(kinds)) if one.arithmetic <= arithmetic]
         for hint, entries in self._hinted.items():
             able = [one for one in entries if one.arithmetic <= arithmetic]
-            if able and re.search(hint, text) is not None:
+            if able and re.search(hint, scope.statement.lines_of(scope.function)) is not None:
                 wanted += [one for one in able if all(not kinds.isdisjoint(needed) for needed in one.needed)]
         return wanted
 
@@ -212,7 +213,7 @@ def _entry(
     fusion: type[Expression], rank: int, rewrite: Rewrite, pattern: Pattern, weights: Mapping[frozenset[str], int]
 ) -> _Entry:
     needed = needed_kinds(pattern)
-    sayable = [kinds for kinds in needed if not any(words_of_kind(kind) is None for kind in kinds)] or list(needed)
+    sayable = [kinds for kinds in needed if not any(map(sign_of_kind, kinds))] or list(needed)
     anchors = min(
         sayable,
         key=lambda kinds: (commonness(kinds)[0], weights[kinds], sorted(kinds)),
@@ -224,12 +225,20 @@ def _entry(
     )  # fmt: skip
 
 
-def _arithmetic(scope: Scope, text: str) -> frozenset[str]:
+def _arithmetic(scope: Scope, facts: Facts) -> frozenset[str]:
     """Whether a function may add anything, and whether it may multiply: "sum" and "product"."""
-    operators = operators_around(scope.statement, scope.function)
-    adds = not operators.isdisjoint((ast.Add, ast.Sub)) or "add" in text or "sub" in text
-    multiplies = not operators.isdisjoint((ast.Mult, ast.Div)) or "mul" in text or "div" in text
-    return frozenset(name for name, is_done in (("sum", adds), ("product", multiplies)) if is_done)
+    return frozenset(
+        name
+        for name, (signs, words) in _ARITHMETIC.items()
+        if not facts.signs.isdisjoint(signs) or not scope.names.isdisjoint(words)
+    )
+
+
+_ARITHMETIC = {
+    "sum": ((ast.Add, ast.Sub), words_of_kind("add") | words_of_kind("sub")),
+    "product": ((ast.Mult, ast.Div), words_of_kind("mul") | words_of_kind("div")),
+}
+"""The operators of sums and products, and the words."""
 
 
 def _arithmetic_of(pattern: Pattern) -> frozenset[str]:

@@ -40,7 +40,10 @@ _MOST_OPTIONS = 64
 """In how many ways one product or sum is taken apart at most."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+# So many of these come and go that they are not frozen, which makes one in a third of the time.
+
+
+@dataclass(slots=True, eq=False)
 class Operand:
     """A value and the expression at which it is read."""
 
@@ -52,7 +55,7 @@ Bound = Operand | float | None
 """What a metavariable stands for: an operand, a number that several constants make up, or an absent argument."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Found:
     """A (partial) match."""
 
@@ -67,7 +70,23 @@ class Found:
     """How far the site's constants are from the pattern's, relatively."""
 
     def with_inner(self, *values: Value) -> Found:
-        return replace(self, inner=(*self.inner, *values))
+        return Found(self.bound, (*self.inner, *values), self.numbers, self.repeated, self.off)
+
+    def bind(self, name: str, bound: Bound) -> Found:
+        return Found({**self.bound, name: bound}, self.inner, self.numbers, self.repeated, self.off)
+
+    def within(self, parts: _Parts) -> Found:
+        """With what a product or sum was taken apart by."""
+        if not parts.inner and not parts.numbers:
+            return self
+        inner, numbers = (*self.inner, *parts.inner), (*self.numbers, *parts.numbers)
+        return Found(self.bound, inner, numbers, self.repeated, self.off)
+
+    def off_by(self, off: float) -> Found:
+        """With a constant that is as far from the pattern's."""
+        if off <= self.off:
+            return self
+        return Found(self.bound, self.inner, self.numbers, self.repeated, off)
 
 
 class Matcher:
@@ -83,7 +102,8 @@ class Matcher:
         self._products: dict[tuple[Value, ast.expr | None], list[_Parts]] = {}  # a value is read at several places
         self._sums: dict[tuple[Value, ast.expr | None], list[_Parts]] = {}
         self._scalars: tuple[str, ...] = ()
-        self._possible = Possible(self)
+        self._possible = Possible(self, ())
+        self._possible_with: dict[tuple[str, ...], Possible] = {(): self._possible}
 
     def matches(self, pattern: Pattern, root: Value, scalars: tuple[str, ...] = ()) -> Iterator[Found]:
         """Every way in which `root` computes `pattern`; the root is none of the inner values.
@@ -91,6 +111,8 @@ class Matcher:
         `scalars` are the metavariables that may stand for a number that is written as one.
         """
         self._scalars = scalars
+        self._possible = self._possible_with.get(scalars) or Possible(self, scalars)
+        self._possible_with[scalars] = self._possible
         for found in self._solve(pattern, Operand(root, root.node), Found({})):
             inner = tuple(dict.fromkeys(one for one in found.inner if one is not root))
             yield replace(found, inner=inner)
@@ -239,7 +261,7 @@ class Matcher:
 
     def _bind(self, name: str, at: Operand, found: Found) -> Iterator[Found]:
         if name not in found.bound:
-            yield replace(found, bound={**found.bound, name: at})
+            yield found.bind(name, at)
             return
         known = found.bound[name]
         if isinstance(known, Operand):
@@ -254,7 +276,7 @@ class Matcher:
             # As it is spelled, where one constant is the whole number.
             spelled = next((one for one in reversed(found.numbers) if self.number(one) == number), None)
             bound = number if spelled is None else Operand(spelled, spelled.node)
-            return replace(found, bound={**found.bound, name: bound})
+            return found.bind(name, bound)
         if isinstance(known, Operand):
             known = self.number(known.value)
         return found if known is not None and _is_close(known, number) else None
@@ -299,7 +321,7 @@ class Matcher:
         for parts in self.as_product(at):
             if len(parts.factors) > len(pattern.factors):
                 continue
-            state = replace(found, inner=(*found.inner, *parts.inner), numbers=(*found.numbers, *parts.numbers))
+            state = found.within(parts)
             for result, rest in self._factors(list(pattern.factors), list(parts.factors), parts.scale, state):
                 yield from self._closer(rest, pattern.coefficient, result)
 
@@ -338,7 +360,7 @@ class Matcher:
         for parts in self.as_sum(at):
             if len(parts.factors) > len(pattern.terms) or not parts.factors:
                 continue
-            state = replace(found, inner=(*found.inner, *parts.inner), numbers=(*found.numbers, *parts.numbers))
+            state = found.within(parts)
             terms = sorted(pattern.terms, key=lambda one: isinstance(one[1], Variable))
             for result, scale, constant in self._terms(terms, list(parts.factors), parts.scale, state, free, None):
                 scale = scale if scale is not None else 1.0
@@ -375,8 +397,7 @@ class Matcher:
                     known = scale
                 else:
                     continue
-                off = abs(ratio / known - 1.0)
-                closer = replace(result, off=max(result.off, off))
+                closer = result.off_by(abs(ratio / known - 1.0))
                 yield from self._terms(rest, others, constant, closer, free, known)
         if self._is_scalar(part) and len(given) < len(wanted) and constant != 0 and scale in (None, 1.0):
             assert isinstance(part, Variable)
@@ -393,16 +414,16 @@ class Matcher:
         if isinstance(part, Product):
             for parts in self.as_product(at):
                 if len(parts.factors) <= len(part.factors):
-                    state = replace(found, inner=(*found.inner, *parts.inner), numbers=(*found.numbers, *parts.numbers))
-                    yield from self._factors(list(part.factors), list(parts.factors), parts.scale, state)
+                    yield from self._factors(
+                        list(part.factors), list(parts.factors), parts.scale, found.within(parts)
+                    )
             return
         if isinstance(part, Variable) and part.name in found.bound and not isinstance(found.bound[part.name], Operand):
             return
         for parts in self.as_product(at):
             if len(parts.factors) != 1 or parts.factors[0][1] != 1.0:
                 continue
-            state = replace(found, inner=(*found.inner, *parts.inner), numbers=(*found.numbers, *parts.numbers))
-            for result in self._solve(part, parts.factors[0][0], state):
+            for result in self._solve(part, parts.factors[0][0], found.within(parts)):
                 yield result, parts.scale
 
     def _closer(self, given: float, wanted: float, found: Found) -> Iterator[Found]:
@@ -410,7 +431,7 @@ class Matcher:
         if given == wanted:
             yield found
         elif _is_close(given, wanted):
-            yield replace(found, off=max(found.off, abs(given / wanted - 1.0)))
+            yield found.off_by(abs(given / wanted - 1.0))
 
     def _numbered(self, found: Found, value: Value) -> Found:
         return replace(found, numbers=(*found.numbers, value))
@@ -525,7 +546,7 @@ _OWN = frozenset({"parameter", "call", "instance", "opaque", "joined", "starred"
 """Kinds whose values are the same only where they are one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Parts:
     """A product (or sum): a number, and factors with exponents (or summands with signs)."""
 
@@ -544,7 +565,8 @@ class _Parts:
 
     def added(self, other: _Parts, by: Value) -> _Parts:
         joined = self.joined(other, by)
-        return replace(joined, scale=self.scale + other.scale)
+        joined.scale = self.scale + other.scale
+        return joined
 
     def scaled(self, by: float, value: Value, *numbers: Value) -> _Parts:
         return _Parts(self.scale * by, self.factors, (*self.inner, value), (*self.numbers, *numbers))
@@ -555,6 +577,8 @@ class _Parts:
 
 def _merged(matcher: Matcher, parts: _Parts) -> _Parts:
     """Equal factors as one: `x * x` is `x ** 2`."""
+    if not parts.factors or (len(parts.factors) == 1 and parts.factors[0][1] != 0):
+        return parts
     merged: list[tuple[Operand, float]] = []
     for operand, exponent in parts.factors:
         for number, (known, power) in enumerate(merged):

@@ -6,7 +6,8 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from fuselight.graph.classes import local_names
-from fuselight.graph.facts import Function, children_of
+from fuselight.graph.facts import Function
+from fuselight.source.nodes import children_of
 from fuselight.source.statements import Statement
 
 

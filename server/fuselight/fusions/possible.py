@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 class Possible:
     """What the values of one graph can be."""
 
-    def __init__(self, matcher: Matcher) -> None:
+    def __init__(self, matcher: Matcher, scalars: tuple[str, ...]) -> None:
+        """`scalars` are the metavariables that may stand for a number, which is then none of the factors or terms."""
         self._matcher = matcher
+        self._scalars = scalars
         # By the identity of patterns, which are read once and kept, with one object for all equal parts.
         self._known: dict[tuple[int, Value, ast.expr | None], bool] = {}
         self._scaled: dict[tuple[int, Value, ast.expr | None], bool] = {}
@@ -74,14 +76,15 @@ class Possible:
                 return within is not None and self.is_possible(pattern, within)
             case Product():
                 return self._may_be_product(pattern, at)
-            case Sum(terms=terms):
+            case Sum():
+                terms = [term for _, term in pattern.terms]
                 return any(
                     parts.factors
-                    and len(parts.factors) <= len(terms)
-                    and all(any(self.is_possible_term(term, one) for _, term in terms) for one, _ in parts.factors)
+                    and len(terms) - self._numbers_among(terms) <= len(parts.factors) <= len(terms)
+                    and all(any(self.is_possible_term(term, one) for term in terms) for one, _ in parts.factors)
                     and all(
                         isinstance(term, Variable) or any(self.is_possible_term(term, one) for one, _ in parts.factors)
-                        for _, term in terms
+                        for term in terms
                     )
                     for parts in matcher.as_sum(at)
                 )
@@ -97,18 +100,23 @@ class Possible:
 
     def _may_be_product(self, pattern: Product, at: Operand) -> bool:
         wanted = pattern.factors
+        least = len(wanted) - self._numbers_among([part for part, _ in wanted])
 
         def fits(part: Pattern, exponent: float, operand: Operand, power: float) -> bool:
             return exponent == power and self.is_possible(part, operand)
 
         return any(
-            len(parts.factors) <= len(wanted)
+            least <= len(parts.factors) <= len(wanted)
             and all(any(fits(*want, *given) for want in wanted) for given in parts.factors)
             and all(
                 isinstance(want[0], Variable) or any(fits(*want, *given) for given in parts.factors) for want in wanted
             )
             for parts in self._matcher.as_product(at)
         )
+
+    def _numbers_among(self, parts: list[Pattern]) -> int:
+        """How many of the factors or terms may be a number, and so part of the coefficient or the constant."""
+        return sum(isinstance(part, Variable) and part.name in self._scalars for part in parts)
 
     def _may_be_scaled(self, pattern: Pattern, at: Operand) -> bool:
         if isinstance(pattern, Product):

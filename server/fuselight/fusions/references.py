@@ -10,8 +10,9 @@ from fuselight.fusions.base import Refusal
 from fuselight.fusions.parents import around
 from fuselight.fusions.plan import Place
 from fuselight.graph.classes import resolve
-from fuselight.graph.facts import Function, walk, words_around
+from fuselight.graph.facts import Function, words_around
 from fuselight.graph.module import Module, Scope
+from fuselight.source.nodes import walk
 
 _REFERENCE = frozenset("reference ref naive test tests expected golden eager slow python fwd bwd backward grad".split())
 """Words in a function's name that say it is compared with something, or is a part of a gradient."""

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from fuselight.graph.classes import ClassInfo, Layer, assigned_names, local_names, resolve
 from fuselight.graph.effects import VIEWING_LAYERS, asks_in_place, called_name, made_in_place, writes_by_position
-from fuselight.graph.facts import children_of
 from fuselight.graph.kinds import (
     CONTAINERS,
     FRESH_KINDS,
@@ -29,6 +28,7 @@ from fuselight.graph.kinds import (
 from fuselight.graph.mentions import Function, self_parameter
 from fuselight.graph.values import ANYTHING, EXTERNAL, Block, Consumption, Graph, Use, Value, Write
 from fuselight.source.names import Names, bound_names, dotted, import_bindings
+from fuselight.source.nodes import children_of, walk
 from fuselight.source.statements import Statement
 
 _GROWING = frozenset({"append", "appendleft", "extend", "insert", "setdefault", "update"})
@@ -647,7 +647,7 @@ class _Builder:
             source = self._eval(first)
             self._use(source, Consumption.INPUT, None, node)
             captured.append(source)
-        for inner in ast.walk(node):
+        for inner in walk(node):
             match inner:
                 case ast.Name(ctx=ast.Load()) if inner.id in self.env:
                     value = self.env[inner.id]

@@ -32,6 +32,10 @@ class Changes:
         ]
         self._parts = {**self.gone, **self.come}
 
+    def __bool__(self) -> bool:
+        """Whether more than comments changed."""
+        return bool(self._parts)
+
     @cached_property
     def words(self) -> frozenset[str]:
         """Every word of what went or came."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from fuselight.graph.mentions import Function, self_parameter
 from fuselight.source.names import Names, bound_names, dotted
+from fuselight.source.nodes import walk
 from fuselight.source.reads import is_noted, note
 from fuselight.source.statements import Statement
 
@@ -311,7 +312,7 @@ def _classes(
 
 def _calls_super_init(info: ClassInfo) -> bool:
     init = info.methods["__init__"]
-    return any(isinstance(node, ast.Attribute) and node.attr == "__init__" for node in ast.walk(init))
+    return any(isinstance(node, ast.Attribute) and node.attr == "__init__" for node in walk(init))
 
 
 def local_names(function: Function, statement: Statement) -> set[str]:
@@ -329,13 +330,21 @@ def assigned_names(body: list[ast.stmt], statement: Statement) -> set[str]:
     """
     found: set[str] = set()
     stack = list(body)
-    walrus = statement.may_hold(":=")
+    if statement.may_hold(":="):
+        within = [inner for node in body if not isinstance(node, Function | ast.ClassDef) for inner in walk(node)]
+        found.update(inner.target.id for inner in within if isinstance(inner, ast.NamedExpr))
     while stack:
         node = stack.pop()
+        if type(node) in _SIMPLE:
+            continue
         match node:
             case ast.Assign() | ast.Delete():
                 for target in node.targets:
-                    found.update(bound_names(target))
+                    if isinstance(target, ast.Name):
+                        found.add(target.id)
+                    else:
+                        found.update(bound_names(target))
+                continue
             case ast.AnnAssign() | ast.AugAssign() | ast.For() | ast.AsyncFor():
                 found.update(bound_names(node.target))
             case ast.With() | ast.AsyncWith():
@@ -354,8 +363,6 @@ def assigned_names(body: list[ast.stmt], statement: Statement) -> set[str]:
                             found.add(name)
             case _:
                 pass
-        if walrus:
-            found.update(inner.target.id for inner in ast.walk(node) if isinstance(inner, ast.NamedExpr))
         for handler in getattr(node, "handlers", ()):
             if handler.name:
                 found.add(handler.name)
@@ -363,9 +370,15 @@ def assigned_names(body: list[ast.stmt], statement: Statement) -> set[str]:
     return found
 
 
+_SIMPLE = frozenset({ast.Expr, ast.Return, ast.Pass, ast.Raise, ast.Assert, ast.Break, ast.Continue})
+"""Statements that bind no name, but by a `:=`, and hold no others."""
+
+
 def inner_statements(node: ast.stmt) -> list[ast.stmt]:
     """The statements directly inside a compound statement, of all its suites."""
     found: list[ast.stmt] = []
+    if isinstance(node, ast.Assign):
+        return found
     for name in ("body", "orelse", "finalbody"):
         found += getattr(node, name, ())
     for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):

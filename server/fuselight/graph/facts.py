@@ -6,10 +6,11 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
+from fuselight.source.nodes import children_of
 from fuselight.source.parts import Part
-from fuselight.source.reads import note, part_of
+from fuselight.source.reads import note
 from fuselight.source.statements import Statement
 
 WORD = re.compile(r"\w+")
@@ -38,7 +39,16 @@ class Facts:
     """Names that are read without being called, and names that imports give another name."""
     strings: list[tuple[str, Function | None]] = field(default_factory=list[tuple[str, Function | None]])
     """String constants that are no docstrings, with the function around each."""
-    operators: set[type[ast.operator]] = field(default_factory=set[type[ast.operator]])
+    signs: set[type[ast.AST]] = field(default_factory=set[type[ast.AST]])
+    """The kinds of operators; `ast.Compare` and `ast.Subscript` where there are any."""
+    _names: frozenset[str] | None = None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name, and every attribute's."""
+        if self._names is None:
+            self._names = frozenset((*self.attributes, *self.calls, *self.loads))
+        return self._names
 
     def hands_around(self, name: str) -> bool:
         """Whether something called `name` is read and not called."""
@@ -56,12 +66,12 @@ def facts_of(part: Part, statement: Statement) -> Facts:
         if not statement.parts.methods:
             if part is statement.parts.rest:
                 for node in statement.body:
-                    _collect((node, node, None, None, None, ()), found)
+                    _collect((node, node, _NOWHERE), found)
         elif part.node is statement.parts.rest.node:
             for within in _outside_methods(statement):
                 _collect(within, found)
         elif part.node is not None:
-            _collect((part.node, *_IN_CLASS), found)
+            _collect((part.node, CLASS, _IN_CLASS), found)
         return found
 
     return part.derive("facts", make)
@@ -79,11 +89,11 @@ def words_around(statement: Statement, node: ast.stmt | ast.expr) -> frozenset[s
     return words_of_part(part, statement)
 
 
-def operators_around(statement: Statement, node: ast.stmt | ast.expr) -> set[type[ast.operator]]:
-    """The kinds of operators in the part of the statement, a method or all of it, that `node` stands in."""
+def facts_around(statement: Statement, node: ast.stmt | ast.expr) -> Facts:
+    """What the part of the statement, a method or all of it, that `node` stands in mentions."""
     part = statement.parts.of(node)
     note(part)
-    return facts_of(part, statement).operators
+    return facts_of(part, statement)
 
 
 def _words(statement: Statement) -> frozenset[str]:
@@ -104,11 +114,16 @@ def kept_words(statement: Statement) -> frozenset[str]:
     return statement.keep("words", _words)
 
 
-_Within: TypeAlias = "tuple[ast.AST, ast.AST, ast.ClassDef | None, str | None, Function | None, tuple[ast.AST, ...]]"
-"""A node; its parent, the class around, the name of `self`, the function around, and the nodes around."""
+_Around: TypeAlias = "tuple[ast.ClassDef | None, str | None, Function | None, tuple[ast.AST, ...]]"
+"""The class around a node, the name of `self`, the function around, and the nodes around."""
 
-_IN_CLASS = (CLASS, CLASS, None, None, (CLASS,))
-"""What a member of a class stands in."""
+_Within: TypeAlias = "tuple[ast.AST, ast.AST, _Around]"
+"""A node, its parent, and what is around."""
+
+_NOWHERE: _Around = (None, None, None, ())
+_BESIDE_BODY: _Around = (None, None, None, (CLASS,))
+_IN_CLASS: _Around = (CLASS, None, None, (CLASS,))
+"""What is around a class's decorators and bases, and around its members."""
 
 
 def _outside_methods(statement: Statement) -> Iterator[_Within]:
@@ -117,10 +132,10 @@ def _outside_methods(statement: Statement) -> Iterator[_Within]:
     assert isinstance(top, ast.ClassDef)
     apart = {method.part.node for method in statement.parts.methods}
     for child in (*top.decorator_list, *top.bases, *top.keywords):
-        yield child, CLASS, None, None, None, (CLASS,)
+        yield child, CLASS, _BESIDE_BODY
     for child in top.body:
         if child not in apart:
-            yield child, *_IN_CLASS
+            yield child, CLASS, _IN_CLASS
 
 
 def _collect(top: _Within, facts: Facts) -> None:
@@ -128,7 +143,7 @@ def _collect(top: _Within, facts: Facts) -> None:
     stack = [top]
     attributes, calls, loads = facts.attributes, facts.calls, facts.loads
     while stack:
-        node, parent, owner, me, function, around = stack.pop()
+        node, parent, within = stack.pop()
         kind = type(node)
         if kind is ast.Name:
             assert isinstance(node, ast.Name)
@@ -137,86 +152,70 @@ def _collect(top: _Within, facts: Facts) -> None:
             continue
         if kind is ast.Attribute:
             assert isinstance(node, ast.Attribute)
+            owner, me, function, _ = within
             value = node.value
             mine = type(value) is ast.Name and value.id == me
             attributes.setdefault(node.attr, []).append((node, owner if mine else None, parent, function))
-            stack.append((value, node, owner, me, function, around))
+            stack.append((value, node, within))
             continue
         if kind is ast.Constant:
             assert isinstance(node, ast.Constant)
             if isinstance(node.value, str):
-                plain = isinstance(parent, ast.Expr) or _is_output_key(node, parent, around) or _is_ours(around)
+                _, _, function, around = within
+                plain = type(parent) is ast.Expr or _is_output_key(node, parent, around) or _is_ours(around)
                 if not plain and not _is_merge_hook(function):
                     facts.strings.append((node.value, function))
             continue
-        if isinstance(node, ast.Call):
+        if kind is ast.Call:
+            assert isinstance(node, ast.Call)
             name = _last_name(node.func)
+            owner, _, function, around = within
             called = (node, owner, function, around)
             if name is not None:
                 calls.setdefault(name, []).append(called)
             for keyword in node.keywords:
                 if keyword.arg is not None:
                     facts.keywords.setdefault(keyword.arg, []).append(called)
-        elif isinstance(node, ast.BinOp):
-            facts.operators.add(type(node.op))
+        elif kind is ast.BinOp or kind is ast.UnaryOp:
+            assert isinstance(node, ast.BinOp | ast.UnaryOp)
+            facts.signs.add(type(node.op))
+        elif kind is ast.Subscript or kind is ast.Compare:
+            facts.signs.add(kind)
         elif isinstance(node, ast.stmt):
-            around = (*around, node)
+            owner, me, function, around = within
+            within = (owner, me, function, (*around, node))
             if isinstance(node, ast.ClassDef):
-                for child in (*node.decorator_list, *node.bases, *node.keywords):
-                    stack.append((child, node, owner, me, function, around))
-                for child in node.body:
-                    stack.append((child, node, node, None, None, around))
+                stack += [(child, node, within) for child in (*node.decorator_list, *node.bases, *node.keywords)]
+                inside = (node, None, None, within[3])
+                stack += [(child, node, inside) for child in node.body]
                 continue
             if isinstance(node, Function):
-                if isinstance(node, ast.FunctionDef) and _is_fold_hook(node):
-                    continue
-                inner_me, inner = me, node if function is None else function
-                if isinstance(parent, ast.ClassDef):
-                    # A method whose first parameter has another name may be used as a plain function.
-                    inner_me, inner = self_parameter(node), node
-                    if inner_me != "self" and node.name not in ("__init__", "forward", "__call__"):
-                        inner_me = None
-                elif me in _parameters(node.args):
-                    inner_me = None
-                for child in node.decorator_list:
-                    stack.append((child, node, owner, me, function, around))
-                for child in children_of(node):
-                    if child not in node.decorator_list:
-                        stack.append((child, node, owner, inner_me, inner, around))
+                if not (isinstance(node, ast.FunctionDef) and _is_fold_hook(node)):
+                    inside = _inside(node, parent, within)
+                    stack += [(child, node, within) for child in node.decorator_list]
+                    stack += [(child, node, inside) for child in children_of(node) if child not in node.decorator_list]
                 continue
             if isinstance(node, ast.AugAssign):
-                facts.operators.add(type(node.op))
+                facts.signs.add(type(node.op))
         elif kind is ast.alias:
             assert isinstance(node, ast.alias)
             if node.asname is not None and node.asname != node.name:
                 loads.add(node.name.rpartition(".")[2])
             continue
-        stack += [(child, node, owner, me, function, around) for child in children_of(node)]
+        stack += [(child, node, within) for child in children_of(node)]
 
 
-_SIGNS = (ast.expr_context, ast.operator, ast.unaryop, ast.boolop)
-
-
-def walk(top: ast.AST) -> list[ast.AST]:
-    """`top` and all below it, as `ast.walk`, without contexts and operators."""
-    found = [top]
-    for node in found:
-        found += children_of(node)
-    return found
-
-
-def children_of(node: ast.AST) -> list[ast.AST]:
-    """As `ast.iter_child_nodes`, without contexts and operators, and in a third of the time."""
-    found: list[ast.AST] = []
-    part = part_of(node)
-    if part is not None:
-        note(part)  # the attributes are read past the node, which would note it
-    for value in vars(node).values():
-        if isinstance(value, list):
-            found += [child for child in cast("list[object]", value) if isinstance(child, ast.AST)]
-        elif isinstance(value, ast.AST) and not isinstance(value, _SIGNS):
-            found.append(value)
-    return found
+def _inside(function: Function, parent: ast.AST, within: _Around) -> _Around:
+    """What is around the nodes of a function."""
+    owner, me, outer, around = within
+    if isinstance(parent, ast.ClassDef):
+        # A method whose first parameter has another name may be used as a plain function.
+        me = self_parameter(function)
+        is_named_so = me == "self" or function.name in ("__init__", "forward", "__call__")
+        return owner, me if is_named_so else None, function, around
+    if me in _parameters(function.args):
+        me = None
+    return owner, me, outer if outer is not None else function, around
 
 
 def _is_output_key(node: ast.Constant, parent: ast.AST, around: tuple[ast.AST, ...]) -> bool:

@@ -122,12 +122,20 @@ _EXTREMES = (Parameter("input", "input"), Parameter("dim", "dim", "None"), Param
 """Of `max` and `min`, which are no kind: with a dimension they yield a tuple, without one a tensor."""
 
 
-_WITHOUT_WORDS = frozenset("gt ge eq matmul unsqueeze head tail pick".split())
-"""Kinds that an operator or a subscript spells."""
+_SIGNS: dict[str, type[ast.AST]] = {
+    **{kind: operator for operator, kind in OPERATORS.items()},
+    "floor_divide": ast.FloorDiv,
+    "remainder": ast.Mod,
+    "neg": ast.USub,
+    **dict.fromkeys(("gt", "ge", "eq"), ast.Compare),
+    **dict.fromkeys(("unsqueeze", "head", "tail", "pick"), ast.Subscript),
+}
+"""Kinds that an operator or a subscript spells, too."""
 
 _ALSO_SPELLED = {
     "maximum": ("max",), "minimum": ("min",), "clamp": ("clamp_min", "clamp_max"), "amax": ("max",), "amin": ("min",),
-    "transposed": ("t", "T", "mT", "transpose", "swapaxes", "swapdims", "permute"),
+    "transposed": ("t", "T", "mT", "transpose", "swapaxes", "swapdims", "permute"), "gt": ("lt", "greater", "less"),
+    "ge": ("le", "greater_equal", "less_equal"),
 }  # fmt: skip
 """Further words under which a reader of sites takes a call for a kind."""
 
@@ -139,12 +147,15 @@ _READ_AS = {
 }  # fmt: skip
 
 
+def sign_of_kind(kind: str) -> type[ast.AST] | None:
+    """The operator, or `ast.Compare` or `ast.Subscript`, that spells a kind without any word."""
+    return _SIGNS.get(kind)
+
+
 @cache
-def words_of_kind(kind: str) -> frozenset[str] | None:
-    """The words of which one stands in every spelling of a kind; None where an operator spells it, too."""
+def words_of_kind(kind: str) -> frozenset[str]:
+    """The words of which one stands in every spelling of a kind, but for those by an operator."""
     function = get_dialect("torch").functions.get(kind)
-    if kind in _WITHOUT_WORDS or (function is not None and function.operator is not None):
-        return None
     words = {kind, *_ALSO_SPELLED.get(kind, ())}
     if function is not None:
         words.update(name.rpartition(".")[2] for name in (function.api, *function.spellings))

@@ -134,6 +134,8 @@ class Asked:
     def hold(self, changes: Changes) -> bool:
         """Whether the answers are what they were."""
         words = changes.words
+        if not changes:
+            return self.words.isdisjoint(words)
         if self.everything or not self.parts.isdisjoint(changes.gone):
             return False
         if self._every is None:
@@ -169,13 +171,16 @@ class Asked:
 class Mentions:
     """The mentions of one version of a file."""
 
-    def __init__(self, statements: Iterable[Statement], previous: Mentions | None = None) -> None:
+    def __init__(
+        self, statements: Iterable[Statement], previous: Mentions | None = None, changes: Changes | None = None
+    ) -> None:
         self._statements = list(statements)
+        self._words: list[tuple[Statement, frozenset[str]]] | None = None
         self._by_word: dict[str, list[Statement]] = {}
         self._asked: Asked | None = None
-        if previous is not None:
+        if previous is not None and changes is not None:
             self._by_word = dict(previous._by_word)
-            for statement in set(self._statements) ^ set(previous._statements):
+            for statement in (*changes.before, *changes.now):
                 for word in kept_words(statement):
                     self._by_word.pop(word, None)
 
@@ -198,7 +203,9 @@ class Mentions:
         """The statements whose text has `word`."""
         known = self._by_word.get(word)
         if known is None:
-            known = [statement for statement in self._statements if word in kept_words(statement)]
+            if self._words is None:
+                self._words = [(statement, kept_words(statement)) for statement in self._statements]
+            known = [statement for statement, words in self._words if word in words]
             self._by_word[word] = known
         return known
 

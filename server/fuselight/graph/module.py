@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from fuselight.graph.build import build_graph
+from fuselight.graph.changes import Changes
 from fuselight.graph.classes import Classes, ClassInfo, Layer, local_names
+from fuselight.graph.facts import facts_around
 from fuselight.graph.mentions import WORD, Asked, Function, Mentions
 from fuselight.graph.values import Graph
 from fuselight.source.names import Names
@@ -30,6 +32,8 @@ class Scope:
     enclosing: frozenset[str] = frozenset()
     """Names that the functions around bind: in here they hide the module's."""
     _words: list[frozenset[str]] = field(default_factory=list[frozenset[str]])
+    _names: list[frozenset[str]] = field(default_factory=list[frozenset[str]])
+    _named_layers: list[tuple[Layer, ...]] = field(default_factory=list[tuple[Layer, ...]])
 
     @property
     def words(self) -> frozenset[str]:
@@ -37,6 +41,22 @@ class Scope:
         if not self._words:
             self._words.append(frozenset(WORD.findall(self.statement.lines_of(self.function))))
         return self._words[0]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Those of the words that name something: without what stands in comments and strings."""
+        if not self._names:
+            self._names.append(self.words & facts_around(self.statement, self.function).names)
+        return self._names[0]
+
+    @property
+    def named_layers(self) -> tuple[Layer, ...]:
+        """The layers of the class of which the function has the name."""
+        layers = self.owner.layers.values() if self.owner is not None else ()
+        if not self._named_layers:
+            names = self.names
+            self._named_layers.append(tuple(layer for layer in layers if layer.attribute in names))
+        return self._named_layers[0]
 
 
 @dataclass(slots=True, eq=False)
@@ -49,16 +69,19 @@ class _Kept:
 class Module:
     """What the graph stage knows of one version of a file."""
 
-    def __init__(self, placed: list[Placed], previous: Module | None = None) -> None:
+    def __init__(self, placed: list[Placed], previous: Module | None = None, changes: Changes | None = None) -> None:
+        """`changes` are those since `previous`, the version before, of which what holds is taken over."""
         self.placed = placed
         self.statements = [one.statement for one in placed]
-        names = Names(self.statements)
-        if previous is not None and previous.names.key() == names.key():
-            # The same object, so that what was derived under it is known to hold.
-            names = previous.names.renewed(names)
-        self.names: Names = names
-        self.classes = Classes(self.statements, names)
-        self.mentions = Mentions(self.statements, previous.mentions if previous is not None else None)
+        if previous is None or changes is None:
+            self.names = Names(self.statements)
+            self.classes = Classes(self.statements, self.names)
+            self.mentions = Mentions(self.statements)
+        else:
+            replaced = _replaced(previous.statements, self.statements, changes)
+            self.names = previous.names.updated(self.statements, replaced)
+            self.classes = Classes(self.statements, self.names)
+            self.mentions = Mentions(self.statements, previous.mentions, changes)
         self.starts = {one.statement: one.start for one in placed}
         self._once: dict[Hashable, tuple[Any, Asked]] = {}
 
@@ -103,6 +126,14 @@ class Module:
             known = self._once[what] = (value, asked)
         self.mentions.rest_on(known[1])
         return known[0]
+
+
+def _replaced(before: list[Statement], now: list[Statement], changes: Changes) -> dict[Statement, Statement] | None:
+    """What stands in the place of each statement that went; None where others went or came than these."""
+    if len(before) != len(now) or len(changes.before) != len(changes.now):
+        return None
+    found = {old: new for old, new in zip(before, now, strict=True) if old is not new}
+    return found if len(found) == len(changes.before) and found.keys() == {*changes.before} else None
 
 
 @dataclass(slots=True, eq=False)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from fuselight.source.nodes import walk
 from fuselight.source.statements import Statement
 
 
@@ -28,6 +29,8 @@ class Binding:
 
 
 _IMPORT = re.compile(r"(?:^|[;:])[ \t]*(?:from[ \t]+(\.*[\w.]*)[ \t]*import\b|import[ \t]+([\w., \t]+))", re.MULTILINE)
+
+_GLOBAL = re.compile(r"(?:^|[;:\r])[ \t\f]*global\b", re.MULTILINE)
 
 _CANONICAL_PREFIXES = (
     ("torch.nn.modules.", "torch.nn."),
@@ -96,8 +99,22 @@ class Names:
         binding = self.bindings.get(name)
         return binding.local if binding is not None and isinstance(binding.local, ast.ClassDef) else None
 
-    def renewed(self, later: Names) -> Names:
-        """This object with the definitions of `later`, an equal scope of the file's next version."""
+    def updated(self, statements: Iterable[Statement], replaced: Mapping[Statement, Statement] | None) -> Names:
+        """The module scope of the next version: this object where every name means the same, so that it shows.
+
+        `replaced` tells what stands in the place of which statement, where that is all that changed.
+        """
+        if replaced is not None and all(_means_the_same(old, new) for old, new in replaced.items()):
+            bindings = dict(self.bindings)
+            for old, new in replaced.items():
+                for before, now in zip(bindings_of(old), bindings_of(new), strict=True):
+                    if bindings.get(before.name) is before:
+                        bindings[now.name] = now
+            self.bindings = bindings
+            return self
+        later = Names(statements)
+        if self.key() != later.key():
+            return later
         self.bindings = later.bindings
         self.stars = later.stars
         self.imported_modules = later.imported_modules
@@ -144,7 +161,7 @@ def _sure_imports(statement: Statement) -> frozenset[str]:
 
 def _all_bindings(statement: Statement) -> tuple[Binding, ...]:
     found = list(_bindings(statement.body))
-    if "global" in statement.text:
+    if _GLOBAL.search(statement.text) is not None:
         for node in _walk(statement.body):
             if isinstance(node, ast.Global):
                 found += map(Binding, node.names)
@@ -209,7 +226,7 @@ def bound_names(target: ast.expr) -> Iterator[str]:
 
 def _walk(body: Iterable[ast.stmt]) -> Iterator[ast.AST]:
     for statement in body:
-        yield from ast.walk(statement)
+        yield from walk(statement)
 
 
 def _bindings(body: Iterable[ast.stmt]) -> Iterator[Binding]:
@@ -256,6 +273,26 @@ def _inner_bodies(node: ast.stmt) -> Iterator[list[ast.stmt]]:
     elif isinstance(node, ast.Match):
         for case in node.cases:
             yield case.body
+
+
+def _means_the_same(one: Statement, other: Statement) -> bool:
+    """Whether two statements bind the same names, to the same but for the definitions themselves."""
+    before, now = bindings_of(one), bindings_of(other)
+    return (
+        imported_modules(one) == imported_modules(other)
+        and len(before) == len(now)
+        and all(map(_is_alike, before, now))
+    )
+
+
+def _is_alike(one: Binding, other: Binding) -> bool:
+    is_local = (one.local is None) is (other.local is None)
+    return is_local and (one.name, one.origin, one.alias, one.star) == (
+        other.name,
+        other.origin,
+        other.alias,
+        other.star,
+    )
 
 
 def _same(one: Binding, other: Binding) -> bool:

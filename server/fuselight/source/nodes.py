@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from fuselight.source.reads import note, part_of
@@ -19,7 +19,7 @@ def walk(top: ast.AST) -> list[ast.AST]:
     return found
 
 
-def children_of(node: ast.AST) -> list[ast.AST]:
+def children_of(node: ast.AST) -> Sequence[ast.AST]:
     """As `ast.iter_child_nodes`."""
     below = _BELOW.get(type(node), _all_below)
     return below(node) if below is not None else []
@@ -49,7 +49,7 @@ def _of_slice(node: Any) -> list[ast.AST]:
     return [one for one in (node.lower, node.upper, node.step) if one is not None]
 
 
-_BELOW: dict[type[ast.AST], Callable[[Any], list[ast.AST]] | None] = {
+_BELOW: dict[type[ast.AST], Callable[[Any], Sequence[ast.AST]] | None] = {
     ast.Name: None,
     ast.Constant: None,
     ast.Pass: None,

@@ -302,24 +302,23 @@ class StatementCache:
         """As `split`, by the statements that changed; None where that could cut otherwise than the whole text."""
         if any(part.statement.problem is not None for part in previous):
             return None
+        texts = [part.statement.text for part in previous]
         same = 0
-        for part in previous:
-            if not text.startswith(part.statement.text, part.start):
+        for part, before in zip(previous, texts, strict=True):
+            if not text.startswith(before, part.start):
                 break
             same += 1
         # The statement before a change may be continued by it: `else:`, an indented line.
         same = max(same - 1, 0)
-        moved = len(text) - (previous[-1].start + len(previous[-1].statement.text))
+        moved = len(text) - (previous[-1].start + len(texts[-1]))
         behind = len(previous)
-        while behind > same and text.startswith(
-            previous[behind - 1].statement.text, max(previous[behind - 1].start + moved, 0)
-        ):
+        while behind > same and text.startswith(texts[behind - 1], max(previous[behind - 1].start + moved, 0)):
             behind -= 1
         start = previous[same].start if same < len(previous) else len(text)
         end = previous[behind].start + moved if behind < len(previous) else len(text)
         if same == 0 or end < start or text[end - 1] not in "\r\n":
             return None
-        changed = [part for part in previous[same:behind] if not text.startswith(part.statement.text, part.start)]
+        changed = [previous[at] for at in range(same, behind) if not text.startswith(texts[at], previous[at].start)]
         if len(changed) == 1:
             old = changed[0]
             piece = text[old.start : old.start + len(old.statement.text) + moved]
