@@ -104,6 +104,30 @@ def test_a_key_parses_one_statement_and_matches_one_function(before: str, after:
 
 
 @pytest.mark.parametrize(
+    ("before", "after", "matched"),
+    [
+        pytest.param("self.width = dim\n", "self.widths = dim\n", 1, id="a name that nobody has"),
+        pytest.param("self.width = dim\n", "self.width = dim + 1\n", 1, id="its value"),
+        pytest.param("self.width = dim\n", "self.up = dim\n", 2, id="the name of a layer"),
+        pytest.param("self.width = dim\n", "self.width = self.up\n", 1, id="a layer again, after whom nobody asks"),
+        pytest.param("self.width = dim\n", "self.width = nn.Linear(dim, dim)\n", 2, id="a layer more"),
+        pytest.param("self.scale = 1.0\n", "self.scale = 2.0\n", 2, id="a number that is read"),
+    ],
+)
+def test_what_init_sets_bears_on_who_reads_it(before: str, after: str, matched: int) -> None:
+    sets = "self.up = nn.Linear(dim, dim)\n        self.width = dim\n        self.scale = 1.0\n"
+    text = TEXT.replace("self.up = nn.Linear(dim, dim)\n", sets)
+    text = text.replace("h = self.up(x)", "h = self.up(x) * self.scale")
+    text = text.replace("class MLP(nn.Module)", "class Base(nn.Module):\n    pass\n\n\nclass MLP(Base)")
+    first = Analysis(text)
+    assert first.findings
+    later, fresh = first.updated(text.replace(before, after)), Analysis(text.replace(before, after))
+    assert (later.findings, later.refusals) == (fresh.findings, fresh.refusals)
+    assert later.text != text
+    assert later.scopes_matched == matched
+
+
+@pytest.mark.parametrize(
     ("before", "after", "names"),
     [
         pytest.param(

@@ -317,13 +317,11 @@ class M(nn.Module):
     )
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
-        words = scope.words
-        if not _POOL_NAMES.isdisjoint(words):
+        if not _POOL_NAMES.isdisjoint(scope.words):
             for pair in seated(module, scope):
                 if pair.outer.kind in _POOLS and (pair.inner.kind in _LAYERS or pair.inner.kind in _OTHERS):
                     yield self._in_literal(module, scope, pair)
-        layers = scope.owner.layers.values() if scope.owner is not None else ()
-        if _WORDS.isdisjoint(words) and not any(layer.kind in _POOLS and layer.attribute in words for layer in layers):
+        if _WORDS.isdisjoint(scope.called) and scope.applied_kinds.isdisjoint(_POOLS):
             return
         if reads_as_reference(scope):
             return

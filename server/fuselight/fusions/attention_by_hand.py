@@ -188,10 +188,7 @@ def f(q, k, v, bias=None):
 
     def _may_hold(self, scope: Scope) -> bool:
         """Whether a softmax stands in the function, by any spelling, or under the name of a layer."""
-        if not _SOFTMAXES.isdisjoint(scope.words):
-            return True
-        layers = scope.owner.layers.items() if scope.owner is not None else ()
-        return any(_is_softmax(one) for name, one in layers if name in scope.words)
+        return not _SOFTMAXES.isdisjoint(scope.names) or any(map(_is_softmax, scope.named_layers))
 
 
 def _is_softmax(layer: Layer) -> bool:

@@ -30,6 +30,7 @@ from fuselight.graph.mentions import self_parameter
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.ranks import literal_number
 from fuselight.graph.values import Value
+from fuselight.source.nodes import walk
 
 _MOST_STEPS = 24
 """How many operations may stand between the scores and their softmax, and how many masks and factors they may be."""
@@ -199,7 +200,7 @@ class AttentionReader:
     def _binds_self(self) -> bool:
         """Whether the function gives its own `self` another meaning, which the call reads once more."""
         function = self.scope.function
-        names = [one for one in ast.walk(function) if isinstance(one, ast.Name) and one.id == self_parameter(function)]
+        names = [one for one in walk(function) if isinstance(one, ast.Name) and one.id == self_parameter(function)]
         return any(not isinstance(one.ctx, ast.Load) for one in names)
 
     # -- from the softmax to the product of queries and keys

@@ -257,14 +257,12 @@ class M(nn.Module):
     )
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
-        words = scope.words
-        layers = scope.owner.layers.values() if scope.owner is not None else ()
-        used = {layer.kind for layer in layers if layer.attribute in words}
-        if not _POOL_NAMES.isdisjoint(words):
+        used = scope.applied_kinds
+        if not _POOL_NAMES.isdisjoint(scope.words):
             for pair in seated(module, scope):
                 if pair.inner.kind in CONVOLUTIONS and pair.outer.kind in _POOLS:
                     yield from self._in_literal(module, scope, pair)
-        if used.isdisjoint(CONVOLUTIONS) or (_WORDS.isdisjoint(words) and used.isdisjoint(_POOLS)):
+        if used.isdisjoint(CONVOLUTIONS) or (_WORDS.isdisjoint(scope.called) and used.isdisjoint(_POOLS)):
             return
         if reads_as_reference(scope):
             return

@@ -36,9 +36,8 @@ _PLAIN = frozenset({"constant", "joined"})
 
 def may_hold(scope: Scope, owner: ClassInfo) -> bool:
     """Whether a function may hold a cell at all: a cheap answer."""
-    words = scope.words
-    kinds = {layer.kind for layer in owner.layers.values() if layer.attribute in words}
-    return LINEAR in kinds and ("tanh" in words or "Tanh" in words or "torch.nn.Tanh" in kinds)
+    kinds, called = scope.applied_kinds, scope.called
+    return LINEAR in kinds and ("tanh" in called or "Tanh" in called or "torch.nn.Tanh" in kinds)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

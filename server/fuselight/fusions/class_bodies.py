@@ -35,6 +35,7 @@ from fuselight.graph.classes import ClassInfo, assigned_names, local_names, reso
 from fuselight.graph.mentions import Function, Mention, self_parameter
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.values import ANYTHING, EXTERNAL, Consumption, Graph, Value
+from fuselight.source.nodes import walk
 
 MODULE = "torch.nn.Module"
 _MOST_STATEMENTS = 16
@@ -223,7 +224,7 @@ class _WrittenOut:
 
     def _called(self, statement: ast.stmt, depth: int) -> list[ast.stmt] | None:
         """The statement, behind those of the functions that it calls."""
-        calls = [(node, called) for node in ast.walk(statement) if (called := self._function(node)) is not None]
+        calls = [(node, called) for node in walk(statement) if (called := self._function(node)) is not None]
         if not calls:
             return [statement]
         if len(calls) > 1 or depth > 2:

@@ -231,10 +231,9 @@ class M(nn.Module):
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
         owner = scope.owner
-        words = scope.words
-        if owner is None or words.isdisjoint(("cat", "concat", "concatenate", "stack")):
+        if owner is None or scope.called.isdisjoint(("cat", "concat", "concatenate", "stack")):
             return
-        if sum(layer.kind in SORTS and layer.attribute in words for layer in owner.layers.values()) < 2:
+        if sum(layer.kind in SORTS for layer in scope.named_layers) < 2:
             return
         graph = module.graph(scope)
         if graph.opaque is not None:

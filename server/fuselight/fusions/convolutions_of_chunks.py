@@ -303,10 +303,9 @@ class M(nn.Module):
     )
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
-        owner, words = scope.owner, scope.words
-        if owner is None or words.isdisjoint({"cat", "concat", "concatenate"}):
+        owner, layers = scope.owner, scope.named_layers
+        if owner is None or scope.called.isdisjoint({"cat", "concat", "concatenate"}):
             return
-        layers = [layer for layer in owner.layers.values() if layer.attribute in words]
         if sum(layer.kind in _SORTS for layer in layers) < 2 and not any(layer.kind == LIST for layer in layers):
             return
         graph = module.graph(scope)

@@ -258,10 +258,8 @@ class M(nn.Module):
     )
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
-        owner, words = scope.owner, scope.words
-        if owner is None or "stack" not in words:
-            return
-        if not any(layer.kind == LIST and layer.attribute in words for layer in owner.layers.values()):
+        owner = scope.owner
+        if owner is None or "stack" not in scope.called or LIST not in scope.named_kinds:
             return
         graph = module.graph(scope)
         if graph.opaque is not None:

@@ -32,7 +32,6 @@ from fuselight.fusions.pattern import (
 )
 from fuselight.fusions.planned import OneCall, Planned
 from fuselight.fusions.site import Rewrite, Site
-from fuselight.graph.facts import Facts, facts_around
 from fuselight.graph.kinds import read_as, sign_of_kind, words_of_kind
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.values import Consumption, Graph, Value
@@ -142,16 +141,15 @@ class Index:
 
     def _wanted(self, scope: Scope) -> list[_Entry]:
         """The rewrites of which the function's words hold every kind."""
-        facts = facts_around(scope.statement, scope.function)
         kinds: set[str] = set()
         for word in scope.names & self._kinds_of_word.keys():
             kinds |= self._kinds_of_word[word]
-        for sign in facts.signs & self._kinds_of_sign.keys():
+        for sign in scope.signs & self._kinds_of_sign.keys():
             kinds |= self._kinds_of_sign[sign]
-        for layer in scope.named_layers:
+        for layer in scope.applied_layers:
             if layer.kind is not None:
                 kinds.update(read_as(layer.kind))
-        arithmetic = _arithmetic(scope, facts)
+        arithmetic = _arithmetic(scope)
         wanted = [one for one in self._of_kinds(frozenset(kinds)) if one.arithmetic <= arithmetic]
         for hint, entries in self._hinted.items():
             able = [one for one in entries if one.arithmetic <= arithmetic]
@@ -225,12 +223,12 @@ def _entry(
     )  # fmt: skip
 
 
-def _arithmetic(scope: Scope, facts: Facts) -> frozenset[str]:
+def _arithmetic(scope: Scope) -> frozenset[str]:
     """Whether a function may add anything, and whether it may multiply: "sum" and "product"."""
     return frozenset(
         name
         for name, (signs, words) in _ARITHMETIC.items()
-        if not facts.signs.isdisjoint(signs) or not scope.names.isdisjoint(words)
+        if not scope.signs.isdisjoint(signs) or not scope.names.isdisjoint(words)
     )
 
 

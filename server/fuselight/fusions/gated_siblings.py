@@ -57,13 +57,16 @@ from fuselight_emitter.ir import LogicalNode
 _TWO = "self.value = nn.Linear(16, 24)\nself.gate = nn.Linear(16, 24)"
 
 
+_SIGMOIDS = frozenset({"sigmoid", "Sigmoid", "expit"})
+
+
 @fusion
 class GatedSiblings(Fusion):
     __doc__ = __doc__
 
     code = "FUS205"
     name = "gated-siblings"
-    words = (frozenset(sort.name for sort in SORTS.values()), frozenset({"sigmoid", "Sigmoid", "expit"}))
+    words = (frozenset(sort.name for sort in SORTS.values()), _SIGMOIDS)
     examples = (
         Example(
             before="""\
@@ -204,10 +207,11 @@ class M(nn.Module):
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
         owner = scope.owner
-        words = scope.words
         if owner is None:
             return
-        if sum(layer.kind in SORTS and layer.attribute in words for layer in owner.layers.values()) < 2:
+        if sum(layer.kind in SORTS for layer in scope.applied_layers) < 2:
+            return
+        if _SIGMOIDS.isdisjoint(scope.called) and "torch.nn.Sigmoid" not in scope.applied_kinds:
             return
         graph = module.graph(scope)
         if graph.opaque is not None or not any(graph.of_kind("sigmoid")):

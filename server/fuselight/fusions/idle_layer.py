@@ -165,7 +165,7 @@ def f(x):
         for pair in steps(module, scope, _LAYERS, _LAYER_WORDS) if _may_be_idle(scope) else ():
             if _is_idle(pair.first) and not _is_for_others(pair.first):
                 yield from self._found(module, pair, pair.refusal or _probability_is_set(module, pair.first))
-        if _CONVERSION_WORDS.isdisjoint(scope.words):
+        if _CONVERSION_WORDS.isdisjoint(scope.names):
             return
         text = scope.statement.lines_of(scope.function)
         if all(text.count(f".{word}()") < 2 for word in _CONVERSION_WORDS):
@@ -203,10 +203,10 @@ def f(x):
 
 def _may_be_idle(scope: Scope) -> bool:
     """Whether the class has a layer of a kind that may be idle, or the function calls one that may be."""
-    if "dropout" in scope.words:
+    if "dropout" in scope.names:
         return True
-    for layer in scope.owner.layers.values() if scope.owner is not None else ():
-        if layer.attribute not in scope.words or layer.kind not in _LAYERS or layer.constructor is None:
+    for layer in scope.applied_layers:
+        if layer.kind not in _LAYERS or layer.constructor is None:
             continue
         given = [*layer.constructor.args, *(keyword.value for keyword in layer.constructor.keywords)]
         nothing = any(isinstance(one, ast.Constant) and one.value == 0 for one in given)

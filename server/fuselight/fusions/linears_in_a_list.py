@@ -268,10 +268,7 @@ class M(nn.Module):
         owner = scope.owner
         if owner is None:
             return
-        words = scope.words
-        if words.isdisjoint({"stack", "cat", "concat", "concatenate"}):
-            return
-        if not any(layer.kind == _LIST and layer.attribute in words for layer in owner.layers.values()):
+        if scope.called.isdisjoint({"stack", "cat", "concat", "concatenate"}) or _LIST not in scope.named_kinds:
             return
         graph = module.graph(scope)
         if graph.opaque is not None:

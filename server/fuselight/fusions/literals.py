@@ -12,7 +12,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from weakref import WeakKeyDictionary
 
 from fuselight.fusions import provenance
 from fuselight.fusions.base import Refusal
@@ -21,7 +20,8 @@ from fuselight.fusions.plan import Place
 from fuselight.graph.classes import ClassInfo, local_names, resolve
 from fuselight.graph.mentions import Function, is_own_fuse, self_parameter
 from fuselight.graph.module import Module, Scope
-from fuselight.source.names import Names, dotted
+from fuselight.source.names import dotted
+from fuselight.source.nodes import walk
 from fuselight.source.statements import Statement
 
 SEQUENTIAL = "torch.nn.Sequential"
@@ -111,22 +111,15 @@ def literals(module: Module, scope: Scope) -> tuple[Literal, ...]:
     They are read once a function, whoever asks.
     """
     is_sequential = scope.owner is not None and SEQUENTIAL in scope.owner.bases
-    if not ("Sequential" in scope.words or (is_sequential and "super" in scope.words) or _renamed(module, scope)):
+    names = scope.names
+    if not ("Sequential" in names or (is_sequential and "super" in names) or _renamed(module, names)):
         return ()
     return module.once(("literals", scope.function), lambda: tuple(_read(module, scope)))
 
 
-def _renamed(module: Module, scope: Scope) -> bool:
-    """Whether the function may mention `nn.Sequential` under a name that the file gives it."""
-    names = module.names
-    renamed = _RENAMED.get(names)
-    if renamed is None:
-        renamed = frozenset(name for name, binding in names.bindings.items() if binding.origin == SEQUENTIAL)
-        _RENAMED[names] = renamed
-    return bool(renamed) and not renamed.isdisjoint(scope.words)
-
-
-_RENAMED: WeakKeyDictionary[Names, frozenset[str]] = WeakKeyDictionary()
+def _renamed(module: Module, names: frozenset[str]) -> bool:
+    """Whether a function with these names may mention `nn.Sequential` under one that the file gives it."""
+    return not module.names.imported_as(SEQUENTIAL).isdisjoint(names)
 
 
 def _read(module: Module, scope: Scope) -> Iterator[Literal]:
@@ -346,7 +339,7 @@ def _grown(function: Function, name: ast.Name) -> list[list[ast.expr]] | None:
             if value.elts:
                 runs.append(list(value.elts))
                 open_run = runs[-1]
-    for inner in ast.walk(function):
+    for inner in walk(function):
         if isinstance(inner, ast.Name) and inner.id == name.id and inner not in allowed:
             return None
     return runs if started else None

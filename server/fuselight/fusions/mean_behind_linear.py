@@ -262,11 +262,8 @@ class M(nn.Module):
     )
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
-        words = scope.words
-        layers = scope.owner.layers.values() if scope.owner is not None else ()
-        if "mean" not in words or not (
-            "linear" in words or any(layer.kind == _LINEAR and layer.attribute in words for layer in layers)
-        ):
+        called = scope.called
+        if "mean" not in called or not ("linear" in called or _LINEAR in scope.applied_kinds):
             return
         if reads_as_reference(scope):
             return

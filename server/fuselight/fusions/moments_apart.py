@@ -207,8 +207,8 @@ def f(x):
     )
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
-        words = scope.words
-        if not any(words >= {one, other} for one, other, _ in _TOGETHER):
+        called = scope.called
+        if not any(one in called and other in called for one, other, _ in _TOGETHER):
             return
         text = scope.statement.lines_of(scope.function)
         if not any(f"{one}(" in text and f"{other}(" in text for one, other, _ in _TOGETHER):

@@ -57,6 +57,7 @@ from fuselight.graph.classes import local_names, resolve
 from fuselight.graph.kinds import CONTAINERS, is_torch_layer, kind_of_layer
 from fuselight.graph.mentions import is_own_fuse
 from fuselight.graph.module import Module, Scope
+from fuselight.source.nodes import walk
 from fuselight.source.statements import Statement
 from fuselight_emitter.ir import LogicalNode
 
@@ -222,7 +223,7 @@ class M(nn.Module):
             if literal.call in inner or literal.run or not literal.numbered:
                 continue
             flat = list(_flat(module, literal, literal.call.args, ()))
-            inner |= {node for node in ast.walk(literal.call) if node is not literal.call}
+            inner |= {node for node in walk(literal.call) if node is not literal.call}
             if all(len(element.path) == 1 for element in flat):
                 continue
             if any(isinstance(one, ast.Starred) for one in literal.call.args):

@@ -230,10 +230,8 @@ class M(nn.Module):
     )
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
-        owner, words = scope.owner, scope.words
-        if owner is None or "one_hot" not in words:
-            return
-        if not any(layer.kind == _LINEAR and layer.attribute in words for layer in owner.layers.values()):
+        owner = scope.owner
+        if owner is None or "one_hot" not in scope.called or _LINEAR not in scope.applied_kinds:
             return
         graph = module.graph(scope)
         if graph.opaque is not None or not graph.by_kind.get("one_hot"):

@@ -237,14 +237,12 @@ class M(nn.Module):
     )
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
-        words = scope.words
-        layers = scope.owner.layers.values() if scope.owner is not None else ()
-        used = {layer.kind for layer in layers if layer.attribute in words}
-        if not _LAYER_NAMES.isdisjoint(words):
+        called, used = scope.called, scope.applied_kinds
+        if not _LAYER_NAMES.isdisjoint(scope.words):
             for pair in seated(module, scope):
                 if pair.inner.kind in _UPSAMPLINGS and pair.outer.kind in CONVOLUTIONS:
                     yield from self._in_literal(module, scope, pair)
-        if used.isdisjoint(CONVOLUTIONS) or not ("interpolate" in words or used & _UPSAMPLINGS.keys()):
+        if used.isdisjoint(CONVOLUTIONS) or not ("interpolate" in called or used & _UPSAMPLINGS.keys()):
             return
         if reads_as_reference(scope):
             return

@@ -248,11 +248,10 @@ def f(weight, scores):
     )
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
-        words = scope.words
-        if _WORDS.isdisjoint(words):
+        called = scope.called
+        if _WORDS.isdisjoint(called):
             return
-        layers = scope.owner.layers.values() if scope.owner is not None else ()
-        if "embedding" not in words and not any(one.kind == _EMBEDDING and one.attribute in words for one in layers):
+        if "embedding" not in called and _EMBEDDING not in scope.applied_kinds:
             return
         graph = module.graph(scope)
         if graph.opaque is not None:

@@ -410,11 +410,9 @@ class M(nn.Module):
     )
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
-        words = scope.words
-        layers = scope.owner.layers.values() if scope.owner is not None else ()
-        if _WORDS.isdisjoint(words) and not any(layer.kind in _LAYERS and layer.attribute in words for layer in layers):
+        if _WORDS.isdisjoint(scope.called) and not any(layer.kind in _LAYERS for layer in scope.applied_layers):
             return
-        if "[" not in scope.statement.lines_of(scope.function) and _SELECTING.isdisjoint(words):
+        if ast.Subscript not in scope.signs and _SELECTING.isdisjoint(scope.names):
             return
         if reads_as_reference(scope):
             return

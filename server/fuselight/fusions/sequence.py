@@ -100,13 +100,12 @@ class Sequence(Fusion):
         """Every chain of the kinds in one function, those included that are none for a reason."""
         owner = scope.owner
         if owner is not None:
-            words = scope.words
-            found = {layer.kind for layer in owner.layers.values() if layer.attribute in words}
+            found = {layer.kind for layer in scope.applied_layers}
             if all(kinds & found for kinds in self.kinds):
                 yield from called_chains(module, scope, owner, self.kinds)
         for literal in literals(module, scope):
             yield from chains_in(module, scope, literal, self.kinds)
-        if not scope.words.isdisjoint(kind.rpartition(".")[2] for kind in self.kinds[-1]):
+        if not scope.names.isdisjoint(kind.rpartition(".")[2] for kind in self.kinds[-1]):
             yield from _optional(module, scope, self.kinds)
 
 

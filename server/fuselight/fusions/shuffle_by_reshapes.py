@@ -309,9 +309,9 @@ def f(x, groups=2):
     )  # fmt: skip
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
-        words = scope.words
-        plain = not _RESHAPED.isdisjoint(words) and not _ORDERED.isdisjoint(words)
-        if not plain and "rearrange" not in words:
+        called = scope.called
+        plain = not _RESHAPED.isdisjoint(called) and not _ORDERED.isdisjoint(called)
+        if not plain and "rearrange" not in called:
             return
         graph = module.graph(scope)
         if graph.opaque is not None:

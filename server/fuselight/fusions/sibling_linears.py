@@ -332,11 +332,8 @@ class M(nn.Module):
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
         yield from super().matches(module, scope)
-        words = scope.words
-        sequential = scope.owner is not None and any(
-            layer.kind == _SEQUENTIAL and name in words for name, layer in scope.owner.layers.items()
-        )
-        if not sequential and len(words & _ROLES) < 2:
+        sequential = [layer.kind for layer in scope.applied_layers].count(_SEQUENTIAL) > 1
+        if not sequential and len(scope.called & _ROLES) < 2:
             return
         graph = module.graph(scope)
         if graph.opaque is not None:

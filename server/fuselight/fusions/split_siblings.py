@@ -37,6 +37,7 @@ from fuselight.graph.kinds import METADATA_ATTRIBUTES, METADATA_METHODS, is_pure
 from fuselight.graph.mentions import self_parameter
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.values import Graph, Value
+from fuselight.source.nodes import walk
 from fuselight_emitter.ir import LogicalNode
 
 
@@ -49,9 +50,9 @@ class Siblings(Fusion):
         owner = scope.owner
         if owner is None:
             return
-        words = scope.words
         kinds = {sort.kind for sort in self.sorts}
-        if sum(layer.kind in kinds and layer.attribute in words for layer in owner.layers.values()) < 2:
+        layers = scope.applied_layers if scope.words.isdisjoint(_LOOPING) else scope.named_layers
+        if sum(layer.kind in kinds for layer in layers) < 2:
             return
         graph = module.graph(scope)
         if graph.opaque is not None:
@@ -312,12 +313,14 @@ class Loop:
     """The one call of the loop's name, `layer(x)`."""
 
 
+_LOOPING = frozenset({"for", "map"})
+
+
 def loops(scope: Scope, graph: Graph, owner: ClassInfo, kinds: set[str]) -> Iterator[Loop]:
     """The comprehensions, `map`s and `for` loops over layers that are named one by one."""
-    words = scope.words
-    if "for" not in words and "map" not in words:
+    if scope.words.isdisjoint(_LOOPING):
         return
-    for node in ast.walk(graph.function):
+    for node in walk(graph.function):
         match node:
             case ast.GeneratorExp() | ast.ListComp() if len(node.generators) == 1:
                 part = node.generators[0]

@@ -184,8 +184,7 @@ def f(x):
     )
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
-        words = scope.words
-        if _CATS.isdisjoint(words) or words.isdisjoint(("unsqueeze", "None", "newaxis")):
+        if _CATS.isdisjoint(scope.called) or scope.words.isdisjoint(("unsqueeze", "None", "newaxis")):
             return
         graph = module.graph(scope)
         if graph.opaque is not None:

@@ -241,10 +241,9 @@ def _wanted(scope: Scope, words: frozenset[str], least: int) -> bool:
     owner = scope.owner
     if owner is not None and scope.function is owner.methods.get("__init__"):
         return False  # layers are made there, not applied
-    known = scope.words
-    named = [word for word in words if word in known]
-    for layer in owner.layers.values() if owner is not None else ():
-        if layer.kind is not None and layer.attribute in known and layer.kind.rpartition(".")[2] in words:
+    named = [*(words & scope.names)]
+    for layer in scope.applied_layers:
+        if layer.kind is not None and layer.kind.rpartition(".")[2] in words:
             named.append(layer.attribute)
     if not named or least == 1:
         return bool(named)

@@ -28,7 +28,7 @@ from fuselight.graph.kinds import (
 from fuselight.graph.mentions import Function, self_parameter
 from fuselight.graph.values import ANYTHING, EXTERNAL, Block, Consumption, Graph, Use, Value, Write
 from fuselight.source.names import Names, bound_names, dotted, import_bindings
-from fuselight.source.nodes import children_of, walk
+from fuselight.source.nodes import walk
 from fuselight.source.statements import Statement
 
 _GROWING = frozenset({"append", "appendleft", "extend", "insert", "setdefault", "update"})
@@ -36,6 +36,9 @@ _GROWING = frozenset({"append", "appendleft", "extend", "insert", "setdefault", 
 
 _COMPREHENDED = re.compile(r"\S[ \t]+for\b|^[ \t]*for\b.*[^:\s][ \t\r]*$", re.MULTILINE)
 """A `for` inside an expression: behind something on its line, or on a line that no colon ends."""
+
+_INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.GeneratorExp, ast.ClassDef)
+"""What runs later than where it stands, or may do so."""
 
 _DYNAMIC = frozenset({"locals", "vars", "exec", "eval", "globals"})
 
@@ -107,19 +110,10 @@ class _Builder:
         function, statement = self.graph.function, self.graph.statement
         text = statement.lines_of(function)
         inner = "lambda" in text or "class " in text or text.count("def ") > 1
-        if not inner and _COMPREHENDED.search(text) is None:
+        if not inner and ("for" not in text or _COMPREHENDED.search(text) is None):
             return set()
-        found: set[str] = set()
-        stack: list[tuple[ast.AST, bool]] = [(child, False) for child in children_of(function)]
-        while stack:
-            node, inside = stack.pop()
-            if isinstance(node, ast.Name):
-                if inside:
-                    found.add(node.id)
-                continue
-            inside = inside or isinstance(node, Function | ast.Lambda | ast.GeneratorExp | ast.ClassDef)
-            stack += [(child, inside) for child in children_of(node)]
-        return found
+        within = [one for one in walk(function)[1:] if isinstance(one, _INNER)]
+        return {name.id for one in within for name in walk(one) if isinstance(name, ast.Name)}
 
     # -- values
 
@@ -365,7 +359,12 @@ class _Builder:
 
     def _join(self, envs: list[dict[str, Value]]) -> None:
         merged: dict[str, Value] = {}
+        first, *others = envs
         for name in dict.fromkeys(name for env in envs for name in env):
+            same = first.get(name)
+            if same is not None and all(env.get(name) is same for env in others):
+                merged[name] = same
+                continue
             values: list[Value] = []
             for env in envs:
                 value = env.get(name)
@@ -594,13 +593,14 @@ class _Builder:
         return value
 
     def _resolve(self, node: ast.expr) -> str | None:
-        path = dotted(node)
-        if path is None:
+        root = node
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        if not isinstance(root, ast.Name):
             return None
-        root, dot, rest = path.partition(".")
-        if root in self.imported and root not in self.env:
-            return self.imported[root] + dot + rest
-        return resolve(node, self.names, self.graph.local)
+        if root.id in self.imported and root.id not in self.env:
+            return self.imported[root.id] + (dotted(node) or "").removeprefix(root.id)
+        return resolve(node, self.names, self.graph.local) if root.id not in self.graph.local else None
 
     def _attribute(self, node: ast.Attribute) -> Value:
         path = self._resolve(node)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 from functools import cached_property
-from itertools import starmap
 
-from fuselight.graph.facts import CLASS, Facts, facts_of, words_of_part
+from fuselight.graph.facts import CLASS, WORD, Facts, facts_of, facts_of_some, words_of_part
+from fuselight.source.parts import Facet, Part
 from fuselight.source.statements import Statement
 
 
@@ -17,6 +17,7 @@ class Changes:
     def __init__(self, before: Iterable[Statement], now: Iterable[Statement]) -> None:
         """`before` and `now` are the statements of the two versions."""
         before, now = dict.fromkeys(before), dict.fromkeys(now)
+        self._known: dict[Part, Facts] = {}
         self.before = [one for one in before if one not in now]
         self.now = [one for one in now if one not in before]
         old = {part: statement for statement in self.before for part in statement.parts}
@@ -31,6 +32,20 @@ class Changes:
             if old[part].text_of(part) is not now.text_of(part)
         ]
         self._parts = {**self.gone, **self.come}
+        retyped = [(part, part.retyped) for part in self.come]
+        self._some = {
+            one: statements
+            for part, made in retyped
+            if made is not None and made.before in self.gone
+            for one, statements in ((made.before, made.gone), (part, made.come))
+        }
+        """The statements that alone differ in parts that went or came."""
+        facets = {part.facet for part in self.come}
+        self.lost: set[Part | Facet] = {*self.gone, *(part.facet for part in self.gone if part.facet not in facets)}
+        """What nobody can rest on any more."""
+        self.facets = facets.difference(self.lost, (part.facet for part in self.stayed))
+        """Facets of parts that came, which hold but for the attributes `sets`."""
+        self.sets = frozenset[str]().union(*(made.sets for _, made in retyped if made is not None and made.sets))
 
     def __bool__(self) -> bool:
         """Whether more than comments changed."""
@@ -40,11 +55,33 @@ class Changes:
     def words(self) -> frozenset[str]:
         """Every word of what went or came."""
         comments = [words_of_part(part, old) ^ words_of_part(part, now) for part, old, now in self._commented]
-        return frozenset[str]().union(*starmap(words_of_part, self._parts.items()), *comments)
+        whole = [words_of_part(part, one) for part, one in self._parts.items() if part not in self._some]
+        some = [
+            frozenset(WORD.findall(self._parts[part].lines_of(node)))
+            for part, nodes in self._some.items()
+            for node in nodes
+        ]
+        return frozenset[str]().union(*comments, *whole, *some, *map(self._words_apart, self.come))
+
+    def _words_apart(self, part: Part) -> frozenset[str]:
+        """The words that a part of which some differs has, and had not, or the other way round."""
+        if part.retyped is None or part not in self._some:
+            return frozenset()
+        before = part.retyped.before
+        return words_of_part(before, self.gone[before]) ^ words_of_part(part, self.come[part])
+
+    def _facts_in(self, part: Part) -> Facts:
+        """What differs of what a part mentions."""
+        known = self._known.get(part)
+        if known is None:
+            some = self._some.get(part)
+            known = facts_of(part, self._parts[part]) if some is None else facts_of_some(part, some)
+            self._known[part] = known
+        return known
 
     @cached_property
     def _facts(self) -> list[Facts]:
-        return [facts_of(part, statement) for part, statement in self._parts.items()]
+        return [self._facts_in(part) for part in self._parts]
 
     def mentions(self, name: str) -> bool:
         return any(name in facts.attributes for facts in self._facts)
@@ -52,7 +89,7 @@ class Changes:
     def mentions_near(self, name: str, classes: frozenset[str], stored: bool) -> bool:
         """Whether `<object>.<name>` stands there, of anything but the `self` of a class that is not among `classes`."""
         for part, statement in self._parts.items():
-            for node, owner, _, _ in facts_of(part, statement).attributes.get(name, ()):
+            for node, owner, _, _ in self._facts_in(part).attributes.get(name, ()):
                 if owner is CLASS:
                     top = statement.body[0]
                     assert isinstance(top, ast.ClassDef)
@@ -70,8 +107,7 @@ class Changes:
     def hands_around(self, name: str) -> bool:
         """Whether `name` is handed around in what went and not in what came, or the other way round."""
         before, now = (
-            any(facts_of(part, statement).hands_around(name) for part, statement in parts.items())
-            for parts in (self.gone, self.come)
+            any(self._facts_in(part).hands_around(name) for part in parts) for parts in (self.gone, self.come)
         )
         return before is not now
 
@@ -82,6 +118,5 @@ class Changes:
 
     def has_string_with(self, part: str) -> bool:
         return any(
-            part in one.text and any(part in text for text, _ in facts_of(one, statement).strings)
-            for one, statement in self._parts.items()
+            part in one.text and any(part in text for text, _ in self._facts_in(one).strings) for one in self._parts
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fuselight.graph.mentions import Function, self_parameter
 from fuselight.source.names import Names, bound_names, dotted
 from fuselight.source.nodes import walk
-from fuselight.source.reads import is_noted, note
+from fuselight.source.reads import is_noted, note, noted, part_of
 from fuselight.source.statements import Statement
 
 MODULE_BASES = frozenset(
@@ -42,8 +42,7 @@ class Layer:
     owner: ClassInfo
     init: Function
     assignment: ast.stmt
-    block: list[ast.stmt]
-    """The statements among which the assignment stands."""
+    _block: list[ast.stmt]
     unknown: str | None = None
     """Why the layer is not known, for people: assigned under a condition, wrapped, made by a helper."""
     named_by: ast.Call | None = None
@@ -52,6 +51,12 @@ class Layer:
     @property
     def statement(self) -> Statement:
         return self.owner.statement
+
+    @property
+    def block(self) -> list[ast.stmt]:
+        """The statements among which the assignment stands."""
+        self.statement.note_lines_of(self.init)
+        return self._block
 
 
 @dataclass(slots=True, eq=False)
@@ -92,7 +97,11 @@ class ClassInfo:
         note(self.statement.parts.rest)
         init = self._methods.get("__init__")
         if init is not None:
-            self.statement.note_lines_of(init)
+            part = part_of(init)
+            if part is not None and part.node is init:
+                note(part.facet)
+            else:
+                self.statement.note_lines_of(init)
 
     @property
     def family(self) -> tuple[ClassInfo, ...]:
@@ -138,7 +147,8 @@ class ClassInfo:
             for member in (self, *self.ancestors):
                 member.note_layers()
         if self._layers is None:
-            self._layers = self._all_layers()
+            with noted(None):
+                self._layers = self._all_layers()
         return self._layers
 
     def _all_layers(self) -> dict[str, Layer]:

@@ -6,11 +6,14 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from fuselight.graph.classes import ClassInfo, resolve
+from fuselight.graph.facts import facts_around, words_around
 from fuselight.graph.mentions import Function, self_parameter
 from fuselight.graph.module import Module
 from fuselight.graph.values import Graph, Value
+from fuselight.source.nodes import walk
 from fuselight.source.statements import Statement
 
 _NAMED = {
@@ -225,17 +228,21 @@ def _assignments(member: ClassInfo, attribute: str) -> list[ast.expr | None]:
     for name, method in member.methods.items():
         if name == attribute:
             found.append(None)  # a property, it may be
-        assigned = member.statement.keep_of(method, "assigned", _all_assigned)
+        assigned = member.statement.keep_of(method, "assigned", partial(_all_assigned, member.statement))
         for each in (attribute, _ANY):
             found += [value if name == "__init__" else None for value in assigned.get(each, ())]
-    of_class = _bindings(member.node.body, attribute)
+    is_named = attribute in words_around(member.statement, member.node)
+    of_class = _bindings(member.node.body, attribute) if is_named else []
     if _is_filled_by_constructor(member):
         of_class = [None for _ in of_class]
     return [*found, *of_class]
 
 
-def _all_assigned(method: Function) -> dict[str, list[ast.expr | None]]:
+def _all_assigned(statement: Statement, method: Function) -> dict[str, list[ast.expr | None]]:
     found: dict[str, list[ast.expr | None]] = {}
+    facts = facts_around(statement, method)
+    if not (facts.sets_attributes or "__dict__" in facts.attributes or "setattr" in facts.calls):
+        return found
     for attribute, value in _assigned(method):
         found.setdefault(attribute, []).append(value)
     return found
@@ -257,7 +264,7 @@ def _assigned(method: Function) -> Iterator[tuple[str, ast.expr | None]]:
     """The attributes of its `self` that a method assigns, each with the value where it is that one's alone."""
     me = self_parameter(method)
     plain: dict[ast.expr, ast.expr | None] = {}
-    for node in ast.walk(method):
+    for node in walk(method):
         match node:
             case ast.Assign():
                 plain.update(dict.fromkeys(node.targets, node.value))

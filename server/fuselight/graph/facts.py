@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -41,6 +41,8 @@ class Facts:
     """String constants that are no docstrings, with the function around each."""
     signs: set[type[ast.AST]] = field(default_factory=set[type[ast.AST]])
     """The kinds of operators; `ast.Compare` and `ast.Subscript` where there are any."""
+    sets_attributes: bool = False
+    """Whether any attribute is set, or deleted."""
     _names: frozenset[str] | None = None
 
     @property
@@ -77,6 +79,17 @@ def facts_of(part: Part, statement: Statement) -> Facts:
     return part.derive("facts", make)
 
 
+def facts_of_some(method: Part, statements: Iterable[ast.stmt]) -> Facts:
+    """What some statements of the suite of a method mention."""
+    found = Facts()
+    function = method.node
+    assert isinstance(function, Function)
+    owner, me, around, outside = _inside(function, CLASS, _IN_CLASS)
+    for statement in statements:
+        _collect((statement, function, (owner, me, around, (*outside, function))), found)
+    return found
+
+
 def words_of(statement: Statement) -> frozenset[str]:
     """Every word of the statement's text: what no word names, no node names."""
     return statement.derive("words", _words)
@@ -104,9 +117,12 @@ def _words(statement: Statement) -> frozenset[str]:
 def words_of_part(part: Part, statement: Statement) -> frozenset[str]:
     """Every word of the text of a part, as it stands in `statement`."""
     text = statement.text_of(part)
-    if text is part.text:
-        return part.derive("words", lambda: frozenset(WORD.findall(text)))
-    return frozenset(WORD.findall(text))
+    return own_words(part) if text is part.text else frozenset(WORD.findall(text))
+
+
+def own_words(part: Part) -> frozenset[str]:
+    """Every word of the text of a part as it was parsed."""
+    return part.derive("words", lambda: frozenset(WORD.findall(part.text)))
 
 
 def kept_words(statement: Statement) -> frozenset[str]:
@@ -156,6 +172,8 @@ def _collect(top: _Within, facts: Facts) -> None:
             value = node.value
             mine = type(value) is ast.Name and value.id == me
             attributes.setdefault(node.attr, []).append((node, owner if mine else None, parent, function))
+            if type(node.ctx) is not ast.Load:
+                facts.sets_attributes = True
             stack.append((value, node, within))
             continue
         if kind is ast.Constant:

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from fuselight.graph.changes import Changes
-from fuselight.graph.facts import CLASS, AttributeFact, CallFact, facts_of, kept_words
+from fuselight.graph.facts import CLASS, AttributeFact, CallFact, facts_of, kept_words, own_words
 from fuselight.graph.facts import WORD as WORD
 from fuselight.graph.facts import Function as Function
 from fuselight.graph.facts import is_own_fuse as is_own_fuse
 from fuselight.graph.facts import is_own_hook as is_own_hook
 from fuselight.graph.facts import self_parameter as self_parameter
-from fuselight.source.parts import Part
+from fuselight.source.parts import Facet, Part
 from fuselight.source.reads import note, noted
 from fuselight.source.statements import Statement
 
@@ -125,7 +125,7 @@ class Asked:
     strings: set[str] = field(default_factory=set[str])
     near: set[tuple[str, frozenset[str], bool]] = field(default_factory=set[tuple[str, frozenset[str], bool]])
     """Attributes, the names of the classes of whose `self` they may be, and whether only being set counts."""
-    parts: set[Part] = field(default_factory=set[Part])
+    parts: set[Part | Facet] = field(default_factory=set["Part | Facet"])
     everything: bool = False
     """Whether the whole file was looked at."""
     _every: frozenset[str] | None = None
@@ -136,8 +136,13 @@ class Asked:
         words = changes.words
         if not changes:
             return self.words.isdisjoint(words)
-        if self.everything or not self.parts.isdisjoint(changes.gone):
+        if self.everything or not self.parts.isdisjoint(changes.lost):
             return False
+        if changes.sets and not self.parts.isdisjoint(changes.facets):
+            # Of the attributes that are set without a call those count that the readers have the names of.
+            names = map(own_words, (part for part in self.parts if isinstance(part, Part)))
+            if not all(map(changes.sets.isdisjoint, names)):
+                return False
         if self._every is None:
             names = [*(name for name, _, _ in self.near), *self.keywords]
             self._every = frozenset((*self.words, *self.attributes, *self.calls, *self.handed, *self.masked, *names))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, KeysView, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from fuselight.graph.facts import facts_around
 from fuselight.graph.mentions import WORD, Asked, Function, Mentions
 from fuselight.graph.values import Graph
 from fuselight.source.names import Names
+from fuselight.source.nodes import children_of
 from fuselight.source.reads import note, noted
 from fuselight.source.statements import Placed, Statement
 
@@ -34,6 +35,7 @@ class Scope:
     _words: list[frozenset[str]] = field(default_factory=list[frozenset[str]])
     _names: list[frozenset[str]] = field(default_factory=list[frozenset[str]])
     _named_layers: list[tuple[Layer, ...]] = field(default_factory=list[tuple[Layer, ...]])
+    _applied_layers: list[tuple[Layer, ...]] = field(default_factory=list[tuple[Layer, ...]])
 
     @property
     def words(self) -> frozenset[str]:
@@ -50,20 +52,65 @@ class Scope:
         return self._names[0]
 
     @property
+    def called(self) -> KeysView[str]:
+        """The last names of what the function, or what stands around it, calls."""
+        return facts_around(self.statement, self.function).calls.keys()
+
+    @property
+    def signs(self) -> set[type[ast.AST]]:
+        """The operators of the function, or of what stands around it, as `Facts.signs`."""
+        return facts_around(self.statement, self.function).signs
+
+    @property
     def named_layers(self) -> tuple[Layer, ...]:
         """The layers of the class of which the function has the name."""
-        layers = self.owner.layers.values() if self.owner is not None else ()
+        if self.owner is None:
+            return ()
+        layers = self.owner.layers.values()
         if not self._named_layers:
             names = self.names
             self._named_layers.append(tuple(layer for layer in layers if layer.attribute in names))
         return self._named_layers[0]
 
+    @property
+    def named_kinds(self) -> set[str | None]:
+        """Their kinds."""
+        return {layer.kind for layer in self.named_layers}
+
+    @property
+    def applied_layers(self) -> tuple[Layer, ...]:
+        """Those of them that it may call by their name, `self.fc(x)`."""
+        named = self.named_layers
+        if not self._applied_layers:
+            called = self.called if named else ()
+            self._applied_layers.append(tuple(layer for layer in named if layer.attribute in called))
+        return self._applied_layers[0]
+
+    @property
+    def applied_kinds(self) -> set[str | None]:
+        """Their kinds."""
+        return {layer.kind for layer in self.applied_layers}
+
 
 @dataclass(slots=True, eq=False)
 class _Kept:
     names: Names
-    layers: list[Layer]
+    layers: list[tuple[object, ...]]
     graph: Graph
+
+
+def _told(layer: Layer) -> tuple[object, ...]:
+    """What a graph rests on of a layer: another version of the file may have the same by other objects."""
+    return layer.attribute, layer.constructor, layer.kind, layer.unknown
+
+
+def _move(graph: Graph, scope: Scope) -> None:
+    """Have a graph be that of the same function in another version of the file."""
+    graph.function, graph.owner, graph.statement = scope.function, scope.owner, scope.statement
+    layers: Mapping[str, Layer] = scope.owner.layers if scope.owner is not None else {}
+    for value in graph.values:
+        if value.layer is not None:
+            value.layer = layers[value.layer.attribute]
 
 
 class Module:
@@ -99,15 +146,22 @@ class Module:
 
     def graph(self, scope: Scope) -> Graph:
         """The graph of a function; built once for as long as nothing that it rests on changes."""
-        key = f"graph {scope.name} {scope.function.lineno} {scope.function.col_offset}"
-        layers = list(scope.owner.layers.values()) if scope.owner is not None else []
+        owner, statement = scope.owner, scope.statement
+        layers = [*map(_told, owner.layers.values())] if owner is not None else []
 
-        def make(statement: Statement) -> _Kept:
-            graph = build_graph(scope.function, scope.owner, self.names, statement, scope.name, scope.enclosing)
+        def make() -> _Kept:
+            graph = build_graph(scope.function, owner, self.names, statement, scope.name, scope.enclosing)
             return _Kept(self.names, layers, graph)
 
-        scope.statement.note_lines_of(scope.function)
-        return scope.statement.keep(key, make, lambda kept: kept.names is self.names and kept.layers == layers).graph
+        def still_good(kept: _Kept) -> bool:
+            return kept.names is self.names and kept.layers == layers and (kept.graph.owner is None) == (owner is None)
+
+        statement.note_lines_of(scope.function)
+        key = f"graph {scope.name} {scope.function.lineno} {scope.function.col_offset}"
+        graph = statement.parts.of(scope.function).keep(key, make, still_good).graph
+        if graph.statement is not statement or graph.owner is not owner:
+            _move(graph, scope)
+        return graph
 
     def home_of(self, node: ast.stmt) -> Statement | None:
         """The statement that is, or holds side by side with others, a node of the module's own."""
@@ -168,7 +222,8 @@ def _scopes(
         whole = _as_function("", ast.arguments([], [], None, [], [], None, []), loose, loose[0], loose[-1])
         yield Scope(whole, None, statement, "")
         for node in loose:
-            yield from _inside(node, statement, classes, "", frozenset())
+            if any(word in statement.lines_of(node) for word in ("lambda", "def ", "class ")):
+                yield from _inside(node, statement, classes, "", frozenset())
 
 
 def _holds_functions(node: Function, statement: Statement) -> bool:
@@ -181,7 +236,7 @@ def _inside(
     node: ast.stmt, statement: Statement, classes: Classes, prefix: str, enclosing: frozenset[str]
 ) -> Iterator[Scope]:
     """The functions, classes and lambdas inside a statement, at any depth."""
-    stack: list[ast.AST] = list(ast.iter_child_nodes(node))
+    stack: list[ast.AST] = [*children_of(node)]
     while stack:
         inner = stack.pop()
         if isinstance(inner, Function | ast.ClassDef):
@@ -192,7 +247,7 @@ def _inside(
             function = _as_function("<lambda>", inner.args, [result], inner, inner)
             yield Scope(function, None, statement, f"{prefix}<lambda>", enclosing)
             enclosing |= frozenset(argument.arg for argument in ast.walk(inner.args) if isinstance(argument, ast.arg))
-        stack.extend(ast.iter_child_nodes(inner))
+        stack += children_of(inner)
 
 
 def _as_function(

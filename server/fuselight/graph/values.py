@@ -37,7 +37,10 @@ class Consumption(Enum):
     """By a `del` of the name that holds it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+# So many of these are made that they are not frozen, which makes one in a third of the time.
+
+
+@dataclass(slots=True, eq=False)
 class Block:
     """A run of code of which all is executed or nothing: a suite, or an arm of a conditional expression."""
 
@@ -88,7 +91,7 @@ class Value:
         return self.node.lineno if self.node is not None else 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Use:
     """One use of a value."""
 
@@ -97,7 +100,7 @@ class Use:
     node: ast.AST | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Write:
     """Something that may change memory: an in-place operation, or a call of which nothing is known."""
 

@@ -47,6 +47,7 @@ class Names:
         self.stars: list[str] = []
         self.imported_modules: set[str] = set()
         self._key: tuple[object, ...] | None = None
+        self._imported_as: dict[str, frozenset[str]] = {}
         ambiguous: set[str] = set()
         for statement in statements:
             for binding in bindings_of(statement):
@@ -88,6 +89,14 @@ class Names:
             name, dot, tail = binding.alias.partition(".")
             rest = dot + tail + rest
         return None
+
+    def imported_as(self, origin: str) -> frozenset[str]:
+        """The names to which imports bind what is called `origin`, whole."""
+        known = self._imported_as.get(origin)
+        if known is None:
+            known = frozenset(name for name, binding in self.bindings.items() if binding.origin == origin)
+            self._imported_as[origin] = known
+        return known
 
     def _from_star(self, name: str) -> str | None:
         if name.startswith("_") or len(self.stars) != 1:
@@ -161,7 +170,7 @@ def _sure_imports(statement: Statement) -> frozenset[str]:
 
 def _all_bindings(statement: Statement) -> tuple[Binding, ...]:
     found = list(_bindings(statement.body))
-    if _GLOBAL.search(statement.text) is not None:
+    if "global" in statement.text and _GLOBAL.search(statement.text) is not None:
         for node in _walk(statement.body):
             if isinstance(node, ast.Global):
                 found += map(Binding, node.names)

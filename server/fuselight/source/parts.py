@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 from fuselight.source.lines import LineIndex
 from fuselight.source.reads import noted, watch
@@ -21,10 +21,27 @@ Ranges: TypeAlias = "tuple[tuple[int, int], ...]"
 _Method = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+class Facet:
+    """What a method sets on `self` by calls: less than all that it holds, and the same for longer."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Retyped:
+    """What differs in a method from the version before, of which it has the nodes of all other statements."""
+
+    before: Part
+    gone: list[ast.stmt]
+    come: list[ast.stmt]
+    sets: frozenset[str] | None
+    """The attributes that all of these statements set, where none calls anything and they do no more."""
+
+
 class Part:
     """A method of a class, the rest of a class, what stands between its members, or a whole statement."""
 
-    __slots__ = ("_derived", "key", "lines", "node", "text")
+    __slots__ = ("_derived", "facet", "key", "lines", "node", "retyped", "text")
 
     def __init__(self, text: str, lines: Ranges, key: object = None, node: ast.AST | None = None) -> None:
         """`lines` are where `text` stands in the statement; `node` is a method, or the class that it is the rest of.
@@ -36,12 +53,23 @@ class Part:
         self.lines = lines
         self.key = key
         self.node = node
+        self.facet = Facet()
+        self.retyped: Retyped | None = None
         self._derived: dict[str, Any] = {}
 
     def derive(self, what: str, make: Callable[[], T]) -> T:
         """What depends on the part alone: made once, whoever reads it."""
         known = self._derived.get(what)
         if known is None:
+            with noted(None):
+                known = make()
+            self._derived[what] = known
+        return known
+
+    def keep(self, what: str, make: Callable[[], T], still_good: Callable[[T], bool]) -> T:
+        """As `derive`, of what depends on more: made again when `still_good` says no."""
+        known = self._derived.get(what)
+        if known is None or not still_good(known):
             with noted(None):
                 known = make()
             self._derived[what] = known
@@ -238,6 +266,10 @@ def edited(
     ):
         return None
     part = Part(piece, method.part.lines, (method.first, frozenset[int]()), node)
+    part.retyped = _retyped(node, known, method.part, range(first, last + 1))
+    method.part.retyped = None  # nobody looks further back
+    if part.retyped is not None and part.retyped.sets is not None:
+        part.facet = method.part.facet
     watch(node, part)
     changed = ast.ClassDef(**{name: getattr(top, name) for name in (*top._fields, *top._attributes)})
     changed.body = [node if one is known else one for one in top.body]
@@ -245,6 +277,51 @@ def edited(
     watch(changed, old.rest)
     methods = tuple(Method(part, one.first, one.last) if one is method else one for one in old.methods)
     return changed, Parts(old.rest, methods, old.gaps)
+
+
+def _retyped(node: _Method, known: _Method, before: Part, lines: range) -> Retyped | None:
+    """What differs in `node` from `known`, the method `before`, on `lines`; the rest it takes over from there."""
+    if len(node.body) != len(known.body) or lines.start < _first_line(known.body[0]):
+        return None
+    gone, come, others = list[ast.stmt](), list[ast.stmt](), list[ast.stmt]()
+    for at, (old, new) in enumerate(zip(known.body, node.body, strict=True)):
+        first, last = _first_line(old), old.end_lineno or old.lineno
+        if (first, last) != (_first_line(new), new.end_lineno):
+            return None
+        if first < lines.stop and lines.start <= last:
+            gone.append(old)
+            come.append(new)
+        else:
+            node.body[at] = old
+            others += [old]
+    sets = _plainly_set([*gone, *come])
+    if sets and not sets.isdisjoint(one.attr for other in others for one in ast.walk(other) if _is_of_name(one)):
+        sets = None  # it may be set twice, or written to
+    return Retyped(before, gone, come, sets)
+
+
+def _is_of_name(node: ast.AST) -> TypeGuard[ast.Attribute]:
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+
+
+def _plainly_set(statements: list[ast.stmt]) -> frozenset[str] | None:
+    """The attributes of plain names that `statements` set to what is not called; None where they do anything else."""
+    found: set[str] = set()
+    for statement in statements:
+        match statement:
+            case ast.Assign(targets=[ast.Attribute(value=ast.Name(), attr=name)], value=value):
+                if not all(isinstance(one, _PLAIN) for one in ast.walk(value)):
+                    return None
+                found.add(name)
+            case _:
+                return None
+    return frozenset(found)
+
+
+_PLAIN = (
+    ast.Name, ast.Attribute, ast.Constant, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Tuple, ast.List,
+    ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop,
+)  # fmt: skip
 
 
 def differing(one: str, other: str) -> tuple[int, int]:

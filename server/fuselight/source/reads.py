@@ -13,18 +13,18 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fuselight.source.parts import Part
+    from fuselight.source.parts import Facet, Part
 
 
 class _Reader(threading.local):
-    parts: set[Part] | None = None
+    parts: set[Part | Facet] | None = None
 
 
 _reader = _Reader()
 
 
-def note(part: Part) -> None:
-    """Say that somebody reads `part`."""
+def note(part: Part | Facet) -> None:
+    """Say that somebody reads `part`, or no more than a facet of one."""
     if _reader.parts is not None:
         _reader.parts.add(part)
 
@@ -35,7 +35,7 @@ def is_noted() -> bool:
 
 
 @contextmanager
-def noted(parts: set[Part] | None) -> Generator[None]:
+def noted(parts: set[Part | Facet] | None) -> Generator[None]:
     """Collect in `parts` what is read within; None for nobody: what is kept with the parts themselves."""
     before, _reader.parts = _reader.parts, parts
     try:
