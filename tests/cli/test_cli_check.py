@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fuselight.cli.formats.fingerprints import line_hashes
+
 MODEL = "def forward(x):\n    y = fuse_exact(x)\n    return y\n"
 
 
@@ -167,6 +169,19 @@ def test_sarif(run, files, tmp_path: Path) -> None:
     assert result["ruleId"] == invocation["tool"]["driver"]["rules"][0]["id"] == "FUS401"
     (replacement,) = result["fixes"][0]["artifactChanges"][0]["replacements"]
     assert replacement["insertedContent"] == {"text": "fused"}
+    (rule,) = invocation["tool"]["driver"]["rules"]
+    assert result["partialFingerprints"] == {"primaryLocationLineHash": line_hashes(MODEL)[1]}
+    assert all(rule[part]["text"] for part in ("shortDescription", "fullDescription", "help"))
+    assert rule["help"]["markdown"]
+
+
+@pytest.mark.parametrize("command", ["check", "fix --diff"])
+def test_excluded_by_force(run, files, tmp_path: Path, command: str) -> None:
+    files(model=MODEL)
+    (tmp_path / "pyproject.toml").write_text('[tool.fuselight]\nexclude = ["model.py"]\n', encoding="utf-8")
+    assert run(*command.split(), "model.py").status == 1
+    forced = run(*command.split(), "--force-exclude", "model.py")
+    assert (forced.status, forced.err.replace("Nothing to apply.\n", "")) == (0, "")
 
 
 def test_statistics(run, files) -> None:

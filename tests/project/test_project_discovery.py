@@ -22,9 +22,9 @@ def tree(root: Path, files: str) -> None:
             (root / name).write_text(content.replace("|", "\n") + "\n", encoding="utf-8")
 
 
-def found(root: Path, *paths: str, settings: Settings | None = None) -> str:
+def found(root: Path, *paths: str, settings: Settings | None = None, force_exclude: bool = False) -> str:
     chosen = settings or Settings(root=root)
-    discovery = discover([root / path for path in paths or (".",)], lambda _: chosen)
+    discovery = discover([root / path for path in paths or (".",)], lambda _: chosen, force_exclude=force_exclude)
     return " ".join(path.relative_to(root).as_posix() for path in discovery.files)
 
 
@@ -60,6 +60,26 @@ def found(root: Path, *paths: str, settings: Settings | None = None) -> str:
 def test_walk(tmp_path: Path, files: str, expected: str) -> None:
     tree(tmp_path, files)
     assert found(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("exclude", "named", "expected"),
+    [
+        ("gen", "gen/a.py b.py", "b.py"),
+        ("gen/", "gen/a.py", ""),
+        ("gen/", "gen b.py", "b.py"),
+        ("gen", ".", "b.py x_pb.py"),
+        ("*_pb.py", "gen/a.py b.py x_pb.py", "b.py gen/a.py"),
+        ("!gen", "gen/a.py", "gen/a.py"),
+        ("", "gen/a.py b.py", "b.py gen/a.py"),
+    ],
+)
+def test_what_is_named_and_excluded_is_left_out_by_force(
+    tmp_path: Path, exclude: str, named: str, expected: str
+) -> None:
+    tree(tmp_path, "b.py\nx_pb.py\ngen/a.py")
+    settings = Settings(root=tmp_path, exclude=tuple(exclude.split()))
+    assert found(tmp_path, *named.split(), settings=settings, force_exclude=True) == expected
 
 
 def test_ignore_files_above_count_up_to_the_repository(tmp_path: Path) -> None:

@@ -119,6 +119,32 @@ async def test_a_client_without_resolve_gets_the_edit_at_once_and_unversioned(ed
     assert not editor.server.code_action_provider.resolve_provider
 
 
+WIDE = GATE.replace("    return", "    é, return_ = '漢😀', 1; return", 1)
+
+
+@pytest.mark.parametrize("encodings", [None, ["utf-16"]])
+async def test_behind_wide_characters_who_does_not_negotiate_how_to_count_them_gets_whole_lines(editor, encodings):
+    await editor.start(encodings=encodings)
+    editor.open(WIDE)
+    (fix,) = await editor.fixes("x * torch")
+    fixed = WIDE.replace("x * torch.sigmoid(x)", "F.silu(x)", 1)
+    assert editor.applied(fix.edit) == fixed
+    *_, ignoring = await editor.actions("x * torch")
+    assert "# fuselight: ignore[FUS401]\n" in editor.applied(ignoring.edit)
+    for action in (fix, ignoring):
+        ((edit,),) = action.edit.changes.values()
+        columns = {edit.range.start.character, edit.range.end.character}
+        assert (columns == {0}) is (encodings is None)
+
+
+async def test_without_wide_characters_before_it_an_edit_stays_minimal(editor):
+    await editor.start()
+    editor.open(GATE.replace("sigmoid(x)", "sigmoid(x)  # 漢😀", 1))
+    (action,) = await editor.fixes("x * torch")
+    ((edit,),) = action.edit.changes.values()
+    assert editor.shown(edit.range) == "x * torch.sigmoid(x)"
+
+
 async def test_an_action_right_behind_a_change_sees_the_newest_text(editor):
     await editor.start(resolve=True, versioned=True)
     editor.open(GATE)

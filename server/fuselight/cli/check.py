@@ -52,7 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
         refused=arguments.refused,
     )
     try:
-        files, failed = read_all(arguments.paths, overrides(arguments), arguments.stdin_filename, wanted)
+        files, failed = read_all(
+            arguments.paths,
+            overrides(arguments),
+            arguments.stdin_filename,
+            wanted,
+            force_exclude=arguments.force_exclude,
+        )
     except SettingsError as error:
         report_error(str(error))
         return ERROR

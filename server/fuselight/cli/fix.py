@@ -72,7 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         allow = allowed(arguments)
         options = {key: value for key, value in overrides(arguments).items() if key != "allow"}
-        jobs, failed = find_jobs(arguments.paths, options, arguments.stdin_filename)
+        jobs, failed = find_jobs(
+            arguments.paths, options, arguments.stdin_filename, force_exclude=arguments.force_exclude
+        )
     except SettingsError as error:
         report_error(str(error))
         return ERROR

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
 from fuselight import __version__
-from fuselight.cli import ERROR, check, config, fix, graph, rule, server
+from fuselight.cli import ERROR
+
+_COMMANDS = ("check", "fix", "rule", "graph", "config", "server")
 
 _EPILOG = """\
 exit status: 0 nothing found, 1 findings, 2 an error (an unreadable file, a bad setting)
@@ -35,6 +38,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"fuselight {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (check, fix, rule, graph, config, server):
-        command.add_command(commands)
-    return parser.parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    # The one that is named will do: the server's start does not wait for what the others import.
+    named = given[0] if given and given[0] in _COMMANDS else None
+    for name in _COMMANDS:
+        if named in (None, name):
+            import_module(f"fuselight.cli.{name}").add_command(commands)
+    return parser.parse_args(given)

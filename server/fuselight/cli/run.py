@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from fuselight.analysis import Analysis, SyntaxProblem
+from fuselight.analysis import Analysis, SyntaxProblem, preparing
 from fuselight.cli.terminal import note, report_error
 from fuselight.fusions.model import Finding, Fix
 from fuselight.project.discovery import discover
@@ -81,14 +81,19 @@ class Job:
 
 
 def read_all(
-    paths: Sequence[str], overrides: dict[str, object], stdin_filename: str | None, wanted: Wanted
+    paths: Sequence[str],
+    overrides: dict[str, object],
+    stdin_filename: str | None,
+    wanted: Wanted,
+    *,
+    force_exclude: bool = False,
 ) -> tuple[list[FileReport], bool]:
     """The reports of all files at `paths` in order, and whether a path or setting was at fault.
 
     Raises:
         SettingsError: an option's value is not allowed.
     """
-    jobs, failed = find_jobs(paths, overrides, stdin_filename)
+    jobs, failed = find_jobs(paths, overrides, stdin_filename, force_exclude=force_exclude)
     checks = [_Check(job, wanted) for job in jobs]
     return (
         in_order(checks, _run_check, lambda check, problem: FileReport(check.job.path, errors=(FileError(problem),))),
@@ -186,7 +191,9 @@ def _told(error: BaseException) -> str:
     return f"{told} at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else told
 
 
-def find_jobs(paths: Sequence[str], overrides: dict[str, object], stdin_filename: str | None) -> tuple[list[Job], bool]:
+def find_jobs(
+    paths: Sequence[str], overrides: dict[str, object], stdin_filename: str | None, *, force_exclude: bool
+) -> tuple[list[Job], bool]:
     """The files to read, each with its settings, and whether a path or setting was at fault (said on stderr).
 
     Raises:
@@ -223,7 +230,11 @@ def find_jobs(paths: Sequence[str], overrides: dict[str, object], stdin_filename
             jobs.append(Job(path, settings, sys.stdin.buffer.read()))
         failed = False
     else:
-        found = discover([Path(path) for path in paths], lambda folder: settings_of(folder) or Settings())
+        found = discover(
+            [Path(path) for path in paths],
+            lambda folder: settings_of(folder) or Settings(),
+            force_exclude=force_exclude,
+        )
         for file in found.files:
             settings = settings_of(file.parent)
             if settings is not None:
@@ -231,7 +242,7 @@ def find_jobs(paths: Sequence[str], overrides: dict[str, object], stdin_filename
         for problem in found.problems:
             report_error(f"{displayed(problem.path)}: {problem.message}")
         failed = bool(found.problems)
-        if not found.files and not failed:
+        if not found.files and not failed and not force_exclude:
             note("warning: no Python files found under the given paths")
     for complaint in complaints:
         report_error(complaint)
@@ -255,22 +266,30 @@ _Done = tuple[_T | None, str]
 """(the result of a task, ""), or (None, why there is none)."""
 
 
+_MOST_LEFT_BEHIND = 500_000
+"""How many objects, some 100 MB, may wait to be looked through for garbage."""
+
+
 def _chunk(tasks: Sequence[_Task], run: Callable[[_Task], _T]) -> list[_Done[_T]]:
-    return [_attempt(task, run) for task in tasks]
+    # A file's trees are many objects that all live until it is done: to look for garbage meanwhile is a sixth of the
+    # time. So is to look for it behind every file: that waits until there is much, or the process ends.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return [_attempt(task, run) for task in tasks]
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _attempt(task: _Task, run: Callable[[_Task], _T]) -> _Done[_T]:
-    # A file's trees are many objects that all live until it is done: to look for garbage meanwhile is a sixth of the
-    # time. What they leave behind is found between two files.
-    collecting = gc.isenabled()
-    gc.disable()
     try:
         return run(task), ""
     except Exception as error:
         return None, internal(error)
     finally:
-        if collecting:
-            gc.enable()
+        if gc.get_count()[0] > _MOST_LEFT_BEHIND:
+            gc.collect(0)
 
 
 def _in_processes(tasks: Sequence[_Task], run: Callable[[_Task], _T], processes: int) -> list[_Done[_T]]:
@@ -281,7 +300,10 @@ def _in_processes(tasks: Sequence[_Task], run: Callable[[_Task], _T], processes:
     size = max(1, min(32, len(tasks) // (processes * 4)))
     chunks = [tasks[at : at + size] for at in range(0, len(tasks), size)]
     results: dict[int, list[_Done[_T]]] = {}
-    pool = ProcessPoolExecutor(processes, initializer=_ignore_interrupts)
+    if multiprocessing.get_start_method() == "fork":
+        for _ in preparing():
+            pass  # once, and not in every process anew
+    pool = ProcessPoolExecutor(processes, initializer=_begin)
     try:
         # All submitted, and so all workers started, before the progress bar starts its thread.
         with _uninterrupted():
@@ -311,7 +333,7 @@ def _alone(task: _Task, run: Callable[[_Task], _T]) -> _Done[_T]:
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
-    with ProcessPoolExecutor(1, initializer=_ignore_interrupts) as pool:
+    with ProcessPoolExecutor(1, initializer=_begin) as pool:
         try:
             return pool.submit(_chunk, [task], run).result()[0]
         except BrokenProcessPool:
@@ -333,11 +355,12 @@ def _uninterrupted() -> Generator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _ignore_interrupts() -> None:
-    """The parent alone answers Ctrl-C, once."""
+def _begin() -> None:
+    """Begin a process of the pool. The parent alone answers Ctrl-C, once."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()  # for good: between two chunks, too
 
 
 @contextmanager

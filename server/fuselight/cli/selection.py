@@ -22,6 +22,9 @@ def add_selection(parser: argparse.ArgumentParser, allow: str) -> None:
     parser.add_argument("--ignore", action="append", metavar="CODE", help="all but these codes; the longer prefix wins")
     parser.add_argument("--line-length", type=int, metavar="N", help="lay out new code for lines of N characters")
     parser.add_argument("--stdin-filename", metavar="PATH", help="the name of what comes on standard input")
+    parser.add_argument(
+        "--force-exclude", action="store_true", help="leave out what the settings exclude, even where it is named"
+    )
 
 
 def overrides(arguments: argparse.Namespace) -> dict[str, object]:

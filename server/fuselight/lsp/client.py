@@ -16,6 +16,7 @@ class Client:
     """The capabilities that change an answer; the defaults are those of a client that states none."""
 
     encoding: Encoding = Encoding.UTF16
+    negotiates_encoding: bool = False
     pulls_diagnostics: bool = False
     refreshes_diagnostics: bool = False
     resolves_edits: bool = False
@@ -44,6 +45,7 @@ class Client:
         # Both channels state these two; a client that pulls may state them for the push channel alone.
         return cls(
             encoding=Encoding(ServerCapabilitiesBuilder.choose_position_encoding(capabilities)),
+            negotiates_encoding=has("general.position_encodings"),
             pulls_diagnostics=pulls,
             refreshes_diagnostics=has("workspace.diagnostics.refresh_support"),
             resolves_edits="edit" in listed("text_document.code_action.resolve_support.properties"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,6 +101,9 @@ class Configuration:
                 settings = settings.merge({name: value}, "the editor's settings")
             except SettingsError as error:
                 self._note(error)
+        if settings.root is None and folder is not None:
+            # What the editor's patterns are relative to, where no file of the project says so.
+            settings = replace(settings, root=self.folders[folder])
         return settings
 
     def _folder_of(self, path: Path | None) -> str | None:
@@ -123,6 +126,12 @@ class Configuration:
         """The findings of the newest text that the settings and the comments in it leave."""
         analysis = self.analysis(document)
         return self._wanted(document.own(analysis.findings), document) if analysis else ()
+
+    def shown(self, document: Document) -> Sequence[Finding]:
+        """As `findings`, to look at: what is remembered of the text serves until it is analysed."""
+        if document.recalled is None:
+            return self.findings(document)
+        return self._wanted(document.own(document.recalled.findings), document)
 
     def refusals(self, document: Document) -> Sequence[Finding]:
         """The near misses of the newest text, likewise."""

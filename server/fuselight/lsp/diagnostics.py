@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection
-from functools import cache
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,21 +78,38 @@ def of(finding: Finding, document: Document, client: Client, settings: Settings)
             types.DiagnosticRelatedInformation(document.location(span), "belongs to the fusion")
             for span in finding.others
         ]
+    page = _page(finding.code) if client.shows_code_description else None
     return types.Diagnostic(
         range=document.range(finding.span),
         message=finding.message if finding.withheld is None else f"{finding.message} (no edit: {finding.withheld})",
         severity=_SEVERITIES[settings.severity_of(finding.safety)],
         code=finding.code,
         source="fuselight",
-        code_description=_page(finding.code) if client.shows_code_description else None,
+        code_description=types.CodeDescription(page) if page is not None else None,
         related_information=related,
         data={"scope": finding.scope, "safety": finding.safety.value},
     )
 
 
-@cache
-def _page(code: str) -> types.CodeDescription | None:
+def know_pages(pages: Mapping[str, str]) -> None:
+    """Take the addresses of pages from who knows them: the catalogue takes a while to load."""
+    for code, page in pages.items():
+        _pages.setdefault(code, page)
+
+
+def pages_of(findings: Iterable[Finding]) -> dict[str, str]:
+    """The addresses of the pages of the fusions."""
+    return {code: page for code in {finding.code for finding in findings} if (page := _page(code))}
+
+
+_pages: dict[str, str] = {}
+
+
+def _page(code: str) -> str | None:
     """The fusion's page: its address, or the file whose docstring it is, which is there without a network."""
+    known = _pages.get(code)
+    if known is not None:
+        return known
     from fuselight.fusions.base import FUSIONS as CLASSES
     from fuselight.fusions.registry import FUSIONS
 
@@ -102,7 +118,9 @@ def _page(code: str) -> types.CodeDescription | None:
         return None
     file = getattr(sys.modules.get(fusion.__module__), "__file__", None)
     url = about.url or (Path(file).as_uri() if file and Path(file).is_file() else None)
-    return types.CodeDescription(url) if url else None
+    if url:
+        _pages[code] = url
+    return url
 
 
 def schedule(server: FuselightServer, uri: str) -> None:
@@ -156,12 +174,17 @@ def _push(server: FuselightServer, uri: str) -> Steps:
     document = server.document(uri)
     if document is None:
         return
+    if document.recalled is not None:
+        _push_now(server, document)
     yield from server.analysing(document)
     if server.document(uri) is document:
-        items = all_of(server, document)
-        push = types.PublishDiagnosticsParams(uri, items, document.version)
-        if server.results.is_news(push):
-            server.text_document_publish_diagnostics(push)
+        _push_now(server, document)
+
+
+def _push_now(server: FuselightServer, document: Document) -> None:
+    push = types.PublishDiagnosticsParams(document.uri, all_of(server, document), document.version)
+    if server.results.is_news(push):
+        server.text_document_publish_diagnostics(push)
 
 
 def _refresh(server: FuselightServer, cells: list[str]) -> Steps:
@@ -179,7 +202,7 @@ def _refresh(server: FuselightServer, cells: list[str]) -> Steps:
 def all_of(server: FuselightServer, document: Document) -> list[types.Diagnostic]:
     """The findings of the classes to report; the others are refactorings, which wait for the user to look for them."""
     settings = server.configuration.settings(document)
-    findings = server.configuration.findings(document)
+    findings = server.configuration.shown(document)
     configuration.tell_problems(server)
     warmup.schedule(server)
     return [

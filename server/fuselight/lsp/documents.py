@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 from lsprotocol import types
 
 from fuselight.fusions.model import Finding, Fix
+from fuselight.lsp.garbage import garbage
 from fuselight.source.lines import Encoding, LineIndex, Span
 from fuselight.source.statements import StatementCache
 
 if TYPE_CHECKING:
     from fuselight.analysis import Analysis
+    from fuselight.project.remembered import Shown
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +77,8 @@ class Document(Text):
         """The address by which the settings are found."""
         self.language = item.language_id
         self.version = item.version
+        self.recalled: Shown | None = None
+        """What was found in the text at another time, until it is analysed or changed."""
         self._analysis: Analysis | None = None
         self._analysed: str | None = None
         self._broken: str | None = None
@@ -89,6 +93,7 @@ class Document(Text):
 
     def change(self, version: int, changes: Iterable[types.TextDocumentContentChangeEvent]) -> None:
         """Take in one notification of changes."""
+        self.recalled = None
         self.apply(changes)
         self.version = version
 
@@ -134,18 +139,22 @@ class Document(Text):
     def _slices(self, text: str, line_length: int) -> Generator[None]:
         known = self._analysis
         if known is None or known.line_length != line_length:
-            yield from self._parsed.read(text)
-            from fuselight.analysis import Analysis  # the start does not wait for it
+            with garbage.put_off():
+                yield from self._parsed.read(text)
+                from fuselight.analysis import Analysis  # the start does not wait for it
 
-            self._analysis = Analysis(text, line_length=line_length, cache=self._parsed)
-            self._parsed = StatementCache()
+                analysis = Analysis(text, line_length=line_length, cache=self._parsed)
+                self._parsed = StatementCache()
+                yield from self._worked_out(analysis, text)
         else:
             # Its last version may have been left half done; what was done of it is taken over.
-            self._analysis = known.updated(text)
-        self._analysed = None
+            yield from self._worked_out(known.updated(text), text)
+
+    def _worked_out(self, analysis: Analysis, text: str) -> Iterator[None]:
+        self._analysis, self._analysed = analysis, None
         yield
-        yield from self._analysis.work()
-        self._analysed = text
+        yield from analysis.work()
+        self._analysed, self.recalled = text, None
 
     def offset(self, position: types.Position) -> int:
         return self.offset_in(position)
@@ -178,7 +187,7 @@ class _Spliced(LineIndex):
         self.starts = [
             *before.starts[:first],
             *(start + at for at in LineIndex(text[start:end]).starts),
-            *(at + by for at in before.starts[last + 1 :]),
+            *map(by.__add__, before.starts[last + 1 :]),
         ]
 
 

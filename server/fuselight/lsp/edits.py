@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 
 from lsprotocol import types
 
-from fuselight.fusions.model import Safety, TextEdit
+from fuselight.fusions.model import Fix, Safety, TextEdit
 from fuselight.lsp.annotations import annotation
 from fuselight.lsp.client import Client
 from fuselight.lsp.documents import Document
@@ -22,6 +22,8 @@ def workspace_edit(
     `safety` is what an annotation tells of, where the client shows such.
     """
     edits = list(edits)
+    if not client.negotiates_encoding and document.home == document.uri and _depends_on_encoding(edits, document):
+        edits = list(differences(document.text, Fix("", tuple(edits)).apply(document.text)))
     changes = [types.TextEdit(document.range(Span(edit.start, edit.end)), edit.content) for edit in edits]
     if not client.versioned_edits:
         return types.WorkspaceEdit(changes={document.uri: changes})
@@ -32,6 +34,19 @@ def workspace_edit(
     return types.WorkspaceEdit(
         document_changes=[types.TextDocumentEdit(identifier, annotated)],
         change_annotations={safety.value: annotation(safety, edits)},
+    )
+
+
+def _depends_on_encoding(edits: Iterable[TextEdit], document: Document) -> bool:
+    """Whether a column of an edit is another number in another encoding.
+
+    Clients of the time before it was negotiated may count otherwise than the protocol then said, as ALE 3.3 counts
+    bytes, and put such an edit in the wrong place; whole lines are the same to all.
+    """
+    return any(
+        not document.text[document.lines.starts[document.lines.line_of(place)] : place].isascii()
+        for edit in edits
+        for place in (edit.start, edit.end)
     )
 
 

@@ -58,6 +58,8 @@ class PutOff:
         method = str(message["method"])
         if method == types.TEXT_DOCUMENT_DIAGNOSTIC:
             self._refuse(document.uri, _asked_again(), pulls=True)
+            if document.recalled is not None:
+                return False
         if self._server.is_analysed_soon(document):
             return False
         identity = cast("int | str", message["id"])

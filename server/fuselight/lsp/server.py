@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from functools import cached_property
 from time import perf_counter
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
@@ -25,20 +26,25 @@ from fuselight.lsp import (
     diagnostics,
     hover,
     notebooks,
+    recall,
     transport,
     warmup,
     workspace_diagnostics,
 )
 from fuselight.lsp.client import Client
 from fuselight.lsp.documents import Document
+from fuselight.lsp.garbage import garbage
 from fuselight.lsp.log import ClientLog, set_trace, trace
 from fuselight.lsp.notebooks import Notebook, Notebooks
 from fuselight.lsp.project_files import ProjectFiles
 from fuselight.lsp.protocol import FuselightProtocol
 from fuselight.lsp.put_off import PutOff
 from fuselight.lsp.transport import HungUp, Inbox, Json, Writer, table
-from fuselight.lsp.work import Backlog, Steps
+from fuselight.lsp.work import Backlog, Priority, Steps
 from fuselight.lsp.workspace_diagnostics import WorkspaceDiagnostics
+
+if TYPE_CHECKING:
+    from fuselight.project.remembered import Remembered
 
 logger = logging.getLogger(__name__)
 
@@ -86,8 +92,17 @@ class FuselightServer(LanguageServer):
         self.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(configuration.changed)
         self.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)(configuration.files_changed)
         self.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)(configuration.folders_changed)
-        self.feature(types.TEXT_DOCUMENT_DID_SAVE)(configuration.saved)
+        self.feature(types.TEXT_DOCUMENT_DID_SAVE)(recall.saved)
         self.feature(types.SET_TRACE)(set_trace)
+
+    @cached_property
+    def remembered(self) -> Remembered:
+        """The findings of texts that were analysed before."""
+        from fuselight.project.remembered import Remembered  # the start does not wait for it
+
+        remembered = Remembered.of_user()
+        self.backlog.add("what is remembered", remembered.forget_the_oldest, Priority.BACKGROUND)
+        return remembered
 
     def run(self) -> int:
         """Serve until `exit`, or until the client is gone."""
@@ -176,9 +191,12 @@ class FuselightServer(LanguageServer):
         if item.uri.startswith(f"{notebooks.CELL_SCHEME}:") and item.language_id == "python":
             self.notebooks.open_alone(item, self.client.encoding)
         else:
-            self.documents[item.uri] = Document(item, self.client.encoding)
+            document = self.documents[item.uri] = Document(item, self.client.encoding)
+            if document.language == "python":
+                recall.recall(self, document)
         self.workspace_diagnostics.news()
         diagnostics.schedule(self, item.uri)
+        recall.schedule(self, item.uri)
 
     def changed(self, params: types.DidChangeTextDocumentParams) -> None:
         uri = params.text_document.uri
@@ -197,6 +215,7 @@ class FuselightServer(LanguageServer):
         self.workspace_diagnostics.news()
         if document is not None:
             diagnostics.clear(self, uri)
+            self.backlog.add("garbage", garbage.look_everywhere, Priority.BACKGROUND)
 
     def notebook_opened(self, params: types.DidOpenNotebookDocumentParams) -> None:
         self._show_cells(self.notebooks.open(params, self.client.encoding))

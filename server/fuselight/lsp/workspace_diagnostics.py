@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from lsprotocol import types
 
-from fuselight.lsp import diagnostics
+from fuselight.lsp import diagnostics, recall
 from fuselight.lsp.documents import Document
 from fuselight.lsp.uris import path_of
 from fuselight.project.reading import ReadingProblem, decode_source
@@ -161,8 +161,13 @@ class WorkspaceDiagnostics:
         if not isinstance(source, ReadingProblem):
             item = types.TextDocumentItem(uri, "python", 0, source.text)
             document = Document(item, self._server.client.encoding)
-            for _ in document.work(settings.line_length):
-                yield None
+            recall.recall(self._server, document)
+            if document.recalled is None:
+                for _ in document.work(settings.line_length):
+                    yield None
+                analysis = document.analysis(settings.line_length)
+                if analysis is not None:
+                    recall.remember(self._server, source.text, analysis.findings)
             items = diagnostics.all_of(self._server, document)
         result = self._server.results.new_id()
         self._seen[uri] = _Seen(stamp, settings, result)

@@ -39,13 +39,16 @@ class Discovery:
     problems: tuple[PathProblem, ...]
 
 
-def discover(paths: Iterable[Path], settings_of: Callable[[Path], Settings]) -> Discovery:
+def discover(
+    paths: Iterable[Path], settings_of: Callable[[Path], Settings], *, force_exclude: bool = False
+) -> Discovery:
     """The Python files at and below `paths`.
 
-    A path that is named is read whatever the ignore files say; only what lies below it can be left out.
+    A path that is named is read whatever the ignore files say; only what lies below it can be left out. With
+    `force_exclude` the setting `exclude` leaves out what is named, too.
     `settings_of` gives the settings of a directory.
     """
-    steps = discovering(paths, settings_of)
+    steps = discovering(paths, settings_of, force_exclude=force_exclude)
     while True:
         try:
             next(steps)
@@ -53,11 +56,14 @@ def discover(paths: Iterable[Path], settings_of: Callable[[Path], Settings]) -> 
             return end.value
 
 
-def discovering(paths: Iterable[Path], settings_of: Callable[[Path], Settings]) -> Generator[None, None, Discovery]:
+def discovering(
+    paths: Iterable[Path], settings_of: Callable[[Path], Settings], *, force_exclude: bool = False
+) -> Generator[None, None, Discovery]:
     """As `discover`, a directory at a time: between two of them whoever asked can do something else."""
     walk = _Walk(settings_of)
     for path in paths:
-        yield from walk.add(path)
+        if not (force_exclude and walk.is_excluded(path)):
+            yield from walk.add(path)
     # A link and its target are one file; the shorter way to it, then the first in order, stands for both.
     files: dict[str, Path] = {}
     for path in sorted(walk.files, key=lambda path: (path not in walk.named, path.is_symlink(), path.parts)):
@@ -88,6 +94,12 @@ class _Walk:
         self.problems: list[PathProblem] = []
         self._settings_of = settings_of
         self._excludes: dict[tuple[Path, tuple[str, ...]], _Ignored] = {}
+
+    def is_excluded(self, path: Path) -> bool:
+        """Whether the setting `exclude` speaks of `path`, or of a directory around it."""
+        is_directory = os.path.isdir(path)
+        exclude = self._exclude(self._settings_of(path if is_directory else path.parent))
+        return exclude is not None and exclude.verdict(os.path.realpath(path), is_directory) is True
 
     def add(self, path: Path) -> Iterator[None]:
         # `os.path` answers False where `Path` raises: a loop of links, a directory that may not be entered.

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from fuselight import __version__
 from fuselight.cli.formats import Report, label, page_url
+from fuselight.cli.formats.fingerprints import line_hashes
 from fuselight.cli.run import FileReport, Site
 from fuselight.fusions.model import Fix
 from fuselight.source.lines import LineIndex
@@ -23,7 +24,8 @@ def render(report: Report) -> str:
     notifications: list[_Json] = []
     for file in report.files:
         lines = LineIndex(file.text)
-        results += [_result(site, file, lines) for site in file.sites]
+        hashes = line_hashes(file.text) if file.sites else []
+        results += [_result(site, file, lines, hashes) for site in file.sites]
         for error in file.errors:
             location: _Json = {"artifactLocation": _artifact(file.path)}
             if error.row is not None:
@@ -57,6 +59,7 @@ def _rules(report: Report) -> list[_Json]:
         rule: _Json = {"id": code, "name": name}
         if code in FUSIONS:
             rule["shortDescription"] = {"text": FUSIONS[code].summary}
+            rule["fullDescription"] = {"text": FUSIONS[code].page.partition("\n## ")[0].strip()}
             rule["help"] = {"text": FUSIONS[code].page, "markdown": FUSIONS[code].page}
         if (url := page_url(code)) is not None:
             rule["helpUri"] = url
@@ -64,7 +67,7 @@ def _rules(report: Report) -> list[_Json]:
     return rules
 
 
-def _result(site: Site, file: FileReport, lines: LineIndex) -> _Json:
+def _result(site: Site, file: FileReport, lines: LineIndex, hashes: list[str]) -> _Json:
     finding = site.finding
     text = finding.message if finding.refused is None else f"{finding.message} (refused: {finding.refused})"
     artifact = _artifact(file.path)
@@ -81,6 +84,7 @@ def _result(site: Site, file: FileReport, lines: LineIndex) -> _Json:
                 "logicalLocations": [{"fullyQualifiedName": finding.scope}],
             }
         ],
+        "partialFingerprints": {"primaryLocationLineHash": hashes[lines.line_of(finding.span.start)]},
         "properties": {"safety": label(site)},
     }
     if finding.others:

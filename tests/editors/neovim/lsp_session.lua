@@ -1,77 +1,25 @@
--- A session in a headless Neovim, run by test_editors_neovim.py:
---   nvim --clean -u NONE -l neovim_session.lua RUNTIME DIRECTORY SERVER...
--- RUNTIME is editors/neovim, DIRECTORY is where the project is made, SERVER the command of the server.
+-- The language server alone, by the configuration that users are given: no plugin, Neovim does all.
 
-local runtime, directory = arg[1], arg[2]
-local failures = 0
+package.path = vim.fs.joinpath(vim.fs.dirname(arg[0]), '?.lua') .. ';' .. package.path
+local checks = require('checks')
+local check, equal, eventually, text = checks.check, checks.equal, checks.eventually, checks.text
+local model, gate_fused, all_fused = checks.model, checks.gate_fused, checks.all_fused
+local directory = checks.directory
 
-local function check(name, body)
-  local ok, why = xpcall(body, debug.traceback)
-  failures = failures + (ok and 0 or 1)
-  -- Neovim's own messages leave the cursor in the middle of a line.
-  io.stdout:write('\n' .. (ok and 'ok ' or 'not ok ') .. name .. (ok and '' or '\n' .. tostring(why)) .. '\n')
-end
+local file = checks.write_model('model.py')
 
-local function equal(expected, found)
-  assert(vim.deep_equal(expected, found), vim.inspect(expected) .. '\nexpected, but found\n' .. vim.inspect(found))
-end
-
--- Waits for a condition while the event loop runs; gives what it was waiting for.
-local function eventually(what, condition)
-  local value
-  local came = vim.wait(10000, function()
-    value = condition()
-    return value
-  end, 10)
-  assert(came, 'never came: ' .. what)
-  return value
-end
-
-local function text()
-  return vim.api.nvim_buf_get_lines(0, 0, -1, true)
-end
-
--- A wide character in front of the finding shows whether both count columns alike.
-local model = {
-  'import torch',
-  'import torch.nn.functional as F',
-  '',
-  '',
-  'def gate(x):',
-  '    return len("é漢😀") + x * torch.sigmoid(x)',
-  '',
-  '',
-  'def door(y):',
-  '    return y * torch.sigmoid(y)',
-}
-local gate_fused = vim.deepcopy(model)
-gate_fused[6] = '    return len("é漢😀") + F.silu(x)'
-local all_fused = vim.deepcopy(gate_fused)
-all_fused[10] = '    return F.silu(y)'
-
-local file = vim.fs.joinpath(directory, 'model.py')
-vim.fn.writefile({}, vim.fs.joinpath(directory, 'pyproject.toml'))
-vim.fn.writefile(model, file)
-
-vim.opt.runtimepath:prepend(runtime)
-vim.lsp.config('fuselight', { cmd = vim.list_slice(arg, 3) })
+vim.opt.runtimepath:prepend(checks.runtime)
+vim.lsp.config('fuselight', { cmd = checks.server })
 vim.lsp.enable('fuselight')
 vim.cmd.edit(file)
 
-local function two_diagnostics()
-  local found = vim.diagnostic.get(0)
-  return #found == 2 and found
-end
-
 check('the server attaches at the root of the project', function()
-  local client = eventually('the client', function()
-    return vim.lsp.get_clients({ bufnr = 0, name = 'fuselight' })[1]
-  end)
+  local client = checks.attached()
   equal(vim.fs.normalize(directory), vim.fs.normalize(client.root_dir))
 end)
 
 check('diagnostics are drawn over the right text', function()
-  local found = eventually('two diagnostics', two_diagnostics)
+  local found = checks.diagnostics(2)
   equal({ 'FUS401', 'FUS401' }, { found[1].code, found[2].code })
   equal(vim.diagnostic.severity.INFO, found[1].severity)
   local first = found[1]
@@ -85,7 +33,7 @@ check('the built-in mapping offers the action, which is resolved, applied and sa
     choose(items[1], 1)
   end
   vim.api.nvim_win_set_cursor(0, { 6, (model[6]:find('torch', 1, true)) })
-  vim.api.nvim_feedkeys('gra', 'mx', false)
+  checks.press('gra')
   eventually('the edit', function()
     return text()[6] ~= model[6]
   end)
@@ -93,16 +41,14 @@ check('the built-in mapping offers the action, which is resolved, applied and sa
   equal(gate_fused, text())
   vim.cmd('silent write')
   equal(gate_fused, vim.fn.readfile(file))
-  eventually('one diagnostic left', function()
-    return #vim.diagnostic.get(0) == 1
-  end)
+  checks.diagnostics(1)
 end)
 
 check('it is undone in one step', function()
   assert(not vim.deep_equal(model, text()), 'nothing to undo')
   vim.cmd('silent undo')
   equal(model, text())
-  eventually('two diagnostics again', two_diagnostics)
+  checks.diagnostics(2)
 end)
 
 check('all at once, by its kind', function()
@@ -113,14 +59,12 @@ check('all at once, by its kind', function()
   end)
   vim.cmd('silent write')
   equal(all_fused, vim.fn.readfile(file))
-  eventually('no diagnostic left', function()
-    return #vim.diagnostic.get(0) == 0
-  end)
+  checks.diagnostics(0)
 end)
 
 check('hover shows the page of the fusion', function()
   vim.cmd('silent undo')
-  eventually('two diagnostics again', two_diagnostics)
+  checks.diagnostics(2)
   vim.api.nvim_win_set_cursor(0, { 10, 12 })
   local client = vim.lsp.get_clients({ bufnr = 0 })[1]
   local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
@@ -164,4 +108,4 @@ check('the server ends with the editor', function()
   end)
 end)
 
-os.exit(failures == 0 and 0 or 1)
+checks.finish()
