@@ -612,7 +612,8 @@ class Outline:
         return None
 
     def _init_gone(self) -> list[ast.stmt]:
-        return [one for name in self.gone if (one := self.assignment(name)) is not None]
+        found = [one for name in self.gone if (one := self.assignment(name)) is not None]
+        return sorted(found, key=lambda one: one.lineno)
 
     # -- attributes
 

@@ -32,7 +32,7 @@ from fuselight.fusions.pattern import (
 )
 from fuselight.fusions.planned import OneCall, Planned
 from fuselight.fusions.site import Rewrite, Site
-from fuselight.graph.kinds import read_as, sign_of_kind, words_of_kind
+from fuselight.graph.kinds import layer_of_kind, read_as, sign_of_kind, words_of_kind
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.values import Consumption, Graph, Value
 
@@ -87,8 +87,11 @@ class Index:
             for kinds in needed_kinds(pattern):
                 weights[kinds] = weights.get(kinds, 0) + 1
         self._groups: dict[frozenset[frozenset[str]], list[_Entry]] = {}
+        self._groups_of_kind: dict[str, list[frozenset[frozenset[str]]]] = {}
+        """Those that have a kind among the rarest that they need."""
         self._hinted: dict[str, list[_Entry]] = {}
         self._kinds_of_word: dict[str, set[str]] = {}
+        self._kinds_of_layer: dict[str, set[str]] = {}
         self._kinds_of_sign: dict[type[ast.AST], set[str]] = {}
         self._known: dict[frozenset[str], tuple[_Entry, ...]] = {}
         for fusion, rank, rewrite, pattern in entries:
@@ -100,12 +103,18 @@ class Index:
             for kinds in entry.needed:
                 for kind in kinds:
                     self._learn(kind)
+        for needed in self._groups:
+            for kind in min(needed, key=lambda kinds: (weights[kinds], sorted(kinds)), default=("",)):
+                self._groups_of_kind.setdefault(kind, []).append(needed)
         self.tried = 0
         """How many pairs of a rewrite and a root were tried: the work, for whoever counts it."""
 
     def _learn(self, kind: str) -> None:
         for word in words_of_kind(kind):
             self._kinds_of_word.setdefault(word, set()).add(kind)
+        layer = layer_of_kind(kind)
+        if layer is not None:
+            self._kinds_of_layer.setdefault(layer.rpartition(".")[2], set()).add(kind)
         sign = sign_of_kind(kind)
         if sign is not None:
             self._kinds_of_sign.setdefault(sign, set()).add(kind)
@@ -142,8 +151,13 @@ class Index:
     def _wanted(self, scope: Scope) -> list[_Entry]:
         """The rewrites of which the function's words hold every kind."""
         kinds: set[str] = set()
+        called = scope.called
         for word in scope.names & self._kinds_of_word.keys():
-            kinds |= self._kinds_of_word[word]
+            if word in called or word in _ATTRIBUTES:
+                kinds |= self._kinds_of_word[word]
+        if ast.Call in scope.signs:
+            for layer in scope.names & self._kinds_of_layer.keys():
+                kinds |= self._kinds_of_layer[layer]
         for sign in scope.signs & self._kinds_of_sign.keys():
             kinds |= self._kinds_of_sign[sign]
         for layer in scope.applied_layers:
@@ -161,10 +175,11 @@ class Index:
         """The rewrites whose needed kinds are all among `kinds`; many functions have the same ones."""
         known = self._known.get(kinds)
         if known is None:
+            possible = {needed for kind in ("", *kinds) for needed in self._groups_of_kind.get(kind, ())}
             known = tuple(
                 entry
                 for needed, entries in self._groups.items()
-                if all(not kinds.isdisjoint(one) for one in needed)
+                if needed in possible and all(not kinds.isdisjoint(one) for one in needed)
                 for entry in entries
             )
             if len(self._known) >= _MOST_KNOWN:
@@ -199,6 +214,9 @@ class Index:
 
 
 _MOST_KNOWN = 4096
+
+_ATTRIBUTES = frozenset({"T", "mT"})
+"""Words that spell a kind without a call."""
 
 
 @cache

@@ -414,9 +414,7 @@ class Matcher:
         if isinstance(part, Product):
             for parts in self.as_product(at):
                 if len(parts.factors) <= len(part.factors):
-                    yield from self._factors(
-                        list(part.factors), list(parts.factors), parts.scale, found.within(parts)
-                    )
+                    yield from self._factors(list(part.factors), list(parts.factors), parts.scale, found.within(parts))
             return
         if isinstance(part, Variable) and part.name in found.bound and not isinstance(found.bound[part.name], Operand):
             return

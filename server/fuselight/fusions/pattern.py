@@ -186,10 +186,11 @@ def needed_kinds(pattern: Pattern) -> frozenset[frozenset[str]]:
             if not all(several):
                 return frozenset()
             shared = several[0].intersection(*several[1:])
-            if shared:
+            others = [option - shared for option in several]
+            if not all(others):
                 return shared
-            # One kind of whichever option it is, the one that says most.
-            return frozenset({frozenset(kind for option in several for kind in min(option, key=commonness))})
+            # Beside what is shared, one kind of whichever option it is, the one that says most.
+            return shared | {frozenset(kind for option in others for kind in min(option, key=commonness))}
         case Call(kind=kind):
             return frozenset({frozenset({kind})}).union(*map(needed_kinds, parts_of(pattern)))
         case _:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from fuselight.graph.classes import ClassInfo, Layer, assigned_names, local_names, resolve
 from fuselight.graph.effects import VIEWING_LAYERS, asks_in_place, called_name, made_in_place, writes_by_position
+from fuselight.graph.facts import facts_around
 from fuselight.graph.kinds import (
     CONTAINERS,
     FRESH_KINDS,
@@ -33,9 +33,6 @@ from fuselight.source.statements import Statement
 
 _GROWING = frozenset({"append", "appendleft", "extend", "insert", "setdefault", "update"})
 """Methods that keep what they are given."""
-
-_COMPREHENDED = re.compile(r"\S[ \t]+for\b|^[ \t]*for\b.*[^:\s][ \t\r]*$", re.MULTILINE)
-"""A `for` inside an expression: behind something on its line, or on a line that no colon ends."""
 
 _INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.GeneratorExp, ast.ClassDef)
 """What runs later than where it stands, or may do so."""
@@ -109,8 +106,8 @@ class _Builder:
         """Names that nested functions, lambdas and generators read: they may read what is bound only later."""
         function, statement = self.graph.function, self.graph.statement
         text = statement.lines_of(function)
-        inner = "lambda" in text or "class " in text or text.count("def ") > 1
-        if not inner and ("for" not in text or _COMPREHENDED.search(text) is None):
+        inner = "class " in text or text.count("def ") > 1
+        if not inner and facts_around(statement, function).signs.isdisjoint(_INNER):
             return set()
         within = [one for one in walk(function)[1:] if isinstance(one, _INNER)]
         return {name.id for one in within for name in walk(one) if isinstance(name, ast.Name)}
@@ -128,7 +125,11 @@ class _Builder:
         value = Value(kind, node, tuple(inputs), self.block, self.statement, self.order)
         value.roots = frozenset({self.order}) if roots is None else roots
         self.graph.values.append(value)
-        self.graph.by_kind.setdefault(kind, []).append(value)
+        alike = self.graph.by_kind.get(kind)
+        if alike is None:
+            self.graph.by_kind[kind] = [value]
+        else:
+            alike.append(value)
         return value
 
     def _use(self, value: Value, how: Consumption, by: Value | None = None, node: ast.AST | None = None) -> None:

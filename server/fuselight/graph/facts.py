@@ -40,7 +40,10 @@ class Facts:
     strings: list[tuple[str, Function | None]] = field(default_factory=list[tuple[str, Function | None]])
     """String constants that are no docstrings, with the function around each."""
     signs: set[type[ast.AST]] = field(default_factory=set[type[ast.AST]])
-    """The kinds of operators; `ast.Compare` and `ast.Subscript` where there are any."""
+    """The kinds of operators, and of comparisons, subscripts, lambdas and generators, where there are any.
+
+    `ast.Call` is for calls of what a call yields, `nn.ReLU()(x)`.
+    """
     sets_attributes: bool = False
     """Whether any attribute is set, or deleted."""
     _names: frozenset[str] | None = None
@@ -184,11 +187,17 @@ def _collect(top: _Within, facts: Facts) -> None:
                 if not plain and not _is_merge_hook(function):
                     facts.strings.append((node.value, function))
             continue
+        if kind is ast.keyword:
+            assert isinstance(node, ast.keyword)
+            stack.append((node.value, node, within))
+            continue
         if kind is ast.Call:
             assert isinstance(node, ast.Call)
             name = _last_name(node.func)
             owner, _, function, around = within
             called = (node, owner, function, around)
+            if type(node.func) is ast.Call:
+                facts.signs.add(ast.Call)
             if name is not None:
                 calls.setdefault(name, []).append(called)
             for keyword in node.keywords:
@@ -197,7 +206,7 @@ def _collect(top: _Within, facts: Facts) -> None:
         elif kind is ast.BinOp or kind is ast.UnaryOp:
             assert isinstance(node, ast.BinOp | ast.UnaryOp)
             facts.signs.add(type(node.op))
-        elif kind is ast.Subscript or kind is ast.Compare:
+        elif kind in _SIGNS:
             facts.signs.add(kind)
         elif isinstance(node, ast.stmt):
             owner, me, function, around = within
@@ -221,6 +230,9 @@ def _collect(top: _Within, facts: Facts) -> None:
                 loads.add(node.name.rpartition(".")[2])
             continue
         stack += [(child, node, within) for child in children_of(node)]
+
+
+_SIGNS = frozenset({ast.Compare, ast.Subscript, ast.Lambda, ast.GeneratorExp})
 
 
 def _inside(function: Function, parent: ast.AST, within: _Around) -> _Around:

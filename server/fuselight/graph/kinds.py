@@ -154,15 +154,13 @@ def sign_of_kind(kind: str) -> type[ast.AST] | None:
 
 @cache
 def words_of_kind(kind: str) -> frozenset[str]:
-    """The words of which one stands in every spelling of a kind, but for those by an operator."""
+    """The words of which one stands in every spelling of a kind, but for those by an operator or a layer."""
     function = get_dialect("torch").functions.get(kind)
     words = {kind, *_ALSO_SPELLED.get(kind, ())}
     if function is not None:
         words.update(name.rpartition(".")[2] for name in (function.api, *function.spellings))
         words.update(function.methods)
         words.update([f"{name}_" for name in words])
-        if function.layer is not None:
-            words.add(function.layer)
     return frozenset(words)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Hashable, Iterator, KeysView, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fuselight.graph.build import build_graph
 from fuselight.graph.changes import Changes
 from fuselight.graph.classes import Classes, ClassInfo, Layer, local_names
-from fuselight.graph.facts import facts_around
+from fuselight.graph.facts import facts_around, words_of_part
 from fuselight.graph.mentions import WORD, Asked, Function, Mentions
 from fuselight.graph.values import Graph
 from fuselight.source.names import Names
@@ -21,7 +21,7 @@ from fuselight.source.statements import Placed, Statement
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Scope:
     """A function of the file, with the class it is a method of."""
 
@@ -32,24 +32,26 @@ class Scope:
     """Dotted, `Attention.forward`; empty for statements outside any function."""
     enclosing: frozenset[str] = frozenset()
     """Names that the functions around bind: in here they hide the module's."""
-    _words: list[frozenset[str]] = field(default_factory=list[frozenset[str]])
-    _names: list[frozenset[str]] = field(default_factory=list[frozenset[str]])
-    _named_layers: list[tuple[Layer, ...]] = field(default_factory=list[tuple[Layer, ...]])
-    _applied_layers: list[tuple[Layer, ...]] = field(default_factory=list[tuple[Layer, ...]])
+    _words: frozenset[str] | None = None
+    _names: frozenset[str] | None = None
+    _named_layers: tuple[Layer, ...] | None = None
+    _applied_layers: tuple[Layer, ...] | None = None
 
     @property
     def words(self) -> frozenset[str]:
         """Every word on the source lines of the function: a cheap answer to what it cannot hold."""
-        if not self._words:
-            self._words.append(frozenset(WORD.findall(self.statement.lines_of(self.function))))
-        return self._words[0]
+        if self._words is None:
+            text, part = self.statement.lines_of(self.function), self.statement.parts.of(self.function)
+            alone = part.node is self.function and self.statement.text_of(part) == text
+            self._words = words_of_part(part, self.statement) if alone else frozenset(WORD.findall(text))
+        return self._words
 
     @property
     def names(self) -> frozenset[str]:
         """Those of the words that name something: without what stands in comments and strings."""
-        if not self._names:
-            self._names.append(self.words & facts_around(self.statement, self.function).names)
-        return self._names[0]
+        if self._names is None:
+            self._names = self.words & facts_around(self.statement, self.function).names
+        return self._names
 
     @property
     def called(self) -> KeysView[str]:
@@ -67,10 +69,10 @@ class Scope:
         if self.owner is None:
             return ()
         layers = self.owner.layers.values()
-        if not self._named_layers:
+        if self._named_layers is None:
             names = self.names
-            self._named_layers.append(tuple(layer for layer in layers if layer.attribute in names))
-        return self._named_layers[0]
+            self._named_layers = tuple(layer for layer in layers if layer.attribute in names)
+        return self._named_layers
 
     @property
     def named_kinds(self) -> set[str | None]:
@@ -81,10 +83,10 @@ class Scope:
     def applied_layers(self) -> tuple[Layer, ...]:
         """Those of them that it may call by their name, `self.fc(x)`."""
         named = self.named_layers
-        if not self._applied_layers:
+        if self._applied_layers is None:
             called = self.called if named else ()
-            self._applied_layers.append(tuple(layer for layer in named if layer.attribute in called))
-        return self._applied_layers[0]
+            self._applied_layers = tuple(layer for layer in named if layer.attribute in called)
+        return self._applied_layers
 
     @property
     def applied_kinds(self) -> set[str | None]:

@@ -41,12 +41,13 @@ def _all_below(node: ast.AST) -> list[ast.AST]:
 _SIGNS = (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
 
 
-def _of_return(node: Any) -> list[ast.AST]:
-    return [node.value] if node.value is not None else []
-
-
 def _of_slice(node: Any) -> list[ast.AST]:
     return [one for one in (node.lower, node.upper, node.step) if one is not None]
+
+
+def _of_arguments(node: Any) -> list[ast.AST]:
+    several = (*node.posonlyargs, *node.args, node.vararg, *node.kwonlyargs, *node.kw_defaults, node.kwarg)
+    return [one for one in (*several, *node.defaults) if one is not None]
 
 
 _BELOW: dict[type[ast.AST], Callable[[Any], Sequence[ast.AST]] | None] = {
@@ -67,12 +68,19 @@ _BELOW: dict[type[ast.AST], Callable[[Any], Sequence[ast.AST]] | None] = {
     ast.Slice: _of_slice,
     ast.Tuple: lambda node: node.elts,
     ast.List: lambda node: node.elts,
+    ast.Dict: lambda node: [*(key for key in node.keys if key is not None), *node.values],
+    ast.Starred: lambda node: [node.value],
+    ast.ListComp: lambda node: [node.elt, *node.generators],
+    ast.GeneratorExp: lambda node: [node.elt, *node.generators],
+    ast.comprehension: lambda node: [node.target, node.iter, *node.ifs],
+    ast.arguments: _of_arguments,
+    ast.arg: lambda node: [node.annotation] if node.annotation is not None else [],
     ast.JoinedStr: lambda node: node.values,
     ast.IfExp: lambda node: [node.test, node.body, node.orelse],
     ast.Expr: lambda node: [node.value],
     ast.Assign: lambda node: [*node.targets, node.value],
     ast.AugAssign: lambda node: [node.target, node.value],
-    ast.Return: _of_return,
+    ast.Return: lambda node: [node.value] if node.value is not None else [],
     ast.If: lambda node: [node.test, *node.body, *node.orelse],
     ast.For: lambda node: [node.target, node.iter, *node.body, *node.orelse],
 }
