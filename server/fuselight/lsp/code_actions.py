@@ -15,7 +15,6 @@ from fuselight.lsp.documents import Document
 from fuselight.lsp.edits import differences, workspace_edit
 from fuselight.lsp.notebooks import Cell
 from fuselight.lsp.transport import table
-from fuselight.project.ignoring import ignore
 from fuselight.source.lines import Span
 
 if TYPE_CHECKING:
@@ -235,6 +234,8 @@ def _edit(ls: FuselightServer, document: Document, chosen: Mapping[str, object])
             if analysis is None or finding is None:
                 return None
             if what == "ignore":
+                from fuselight.project.ignoring import ignore
+
                 around = analysis.around(finding.span.start)
                 comment = ignore(finding, document.text, around) if around is not None else None
                 return workspace_edit([comment], document, ls.client) if comment is not None else None

@@ -16,11 +16,11 @@ from lsprotocol import types
 from fuselight.fusions.model import Finding, Fix
 from fuselight.lsp.garbage import garbage
 from fuselight.source.lines import Encoding, LineIndex, Span
-from fuselight.source.statements import StatementCache
 
 if TYPE_CHECKING:
     from fuselight.analysis import Analysis
     from fuselight.project.remembered import Shown
+    from fuselight.source.statements import StatementCache
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,8 @@ class Document(Text):
         self._broken: str | None = None
         self._aim = ("", 0)
         self._steps: Generator[None] | None = None
-        self._parsed = StatementCache()
+        self._parsed: StatementCache | None = None
+        """What is parsed already of a text that is read for the first time."""
 
     @property
     def revision(self) -> int:
@@ -132,19 +133,24 @@ class Document(Text):
             except Exception:
                 # The next text is analysed from scratch: what went wrong may sit in what was taken over.
                 logger.exception("The analysis of %s, version %s, failed", self.uri, self.version)
-                self._analysis, self._steps, self._parsed = None, None, StatementCache()
+                self._analysis, self._steps, self._parsed = None, None, None
                 self._broken = self.text
             yield
 
     def _slices(self, text: str, line_length: int) -> Generator[None]:
         known = self._analysis
         if known is None or known.line_length != line_length:
+            # The start does not wait for these.
+            from fuselight.source.statements import StatementCache
+
             with garbage.put_off():
+                if self._parsed is None:
+                    self._parsed = StatementCache()
                 yield from self._parsed.read(text)
-                from fuselight.analysis import Analysis  # the start does not wait for it
+                from fuselight.analysis import Analysis
 
                 analysis = Analysis(text, line_length=line_length, cache=self._parsed)
-                self._parsed = StatementCache()
+                self._parsed = None
                 yield from self._worked_out(analysis, text)
         else:
             # Its last version may have been left half done; what was done of it is taken over.

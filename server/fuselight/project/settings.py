@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -259,6 +258,8 @@ def _black_length(project: Path, tools: _Table) -> _Length | None:
 
 def _toml(file: Path) -> _Table:
     """The tables of a TOML file; empty where there is no such file."""
+    import tomllib  # the server's start does not wait for it
+
     try:
         return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
