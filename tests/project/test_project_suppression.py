@@ -100,8 +100,9 @@ def test_a_text_without_the_word_is_not_tokenized(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_whole_file() -> None:
-    assert suppressions("# fuselight: ignore-file\n").whole_file
-    assert not suppressions("# fuselight: ignore-file[FUS1]\n").whole_file
+    for code in ("FUS101", "FUS401"):
+        assert silenced("# fuselight: ignore-file\n<x>\n", code)
+        assert silenced("# fuselight: ignore-file[FUS1]\n<x>\n", code) is (code == "FUS101")
 
 
 def test_a_hopelessly_broken_text_ends() -> None:

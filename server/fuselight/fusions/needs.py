@@ -130,32 +130,6 @@ def last_dimension(dim: str, name: str) -> Need:
     return verdict
 
 
-def class_dimension(dim: str, name: str, *, otherwise: str | None = None) -> Need:
-    """The dimension `dim` is where `torch.nn.functional.cross_entropy` has its classes: 1, or 0 of a single sample.
-
-    Source: `torch.nn.functional.cross_entropy`, torch 2.13.
-    """
-
-    def verdict(site: Site) -> Verdict:
-        number = site.number(dim)
-        value = site.value(name)
-        if number is None or value is None:
-            return Refusal("the dimension of the classes is not shown", site.place)
-        known = rank_of(site.graph, value, site.root)
-        classes = {2: (1, -1), 1: (0, -1)}.get(known.exact or 0, (1,))
-        if known.exact is not None:
-            wrapped = number + known.exact if number < 0 else number
-            right = wrapped == (0 if known.exact == 1 else 1)
-            return None if right else Refusal("the softmax is over another dimension than the classes", site.place)
-        if number in classes and known.least >= 2:
-            return None
-        if otherwise is not None and (number == 1 or (number == -1 and known.least <= 2)):
-            return Assumption(otherwise) if number == -1 else None
-        return Refusal("it is not shown that the softmax is over the classes", site.place)
-
-    return verdict
-
-
 def number(*names: str) -> Need:
     """These are Python numbers: constants, or names that the source shows to be bound to one."""
 

@@ -16,7 +16,6 @@ OPERATORS: dict[type[ast.operator], str] = {
     ast.MatMult: "matmul",
     ast.Pow: "pow",
 }
-COMMUTATIVE = frozenset({"add", "mul"})
 
 METADATA_ATTRIBUTES = frozenset(
     "shape dtype device ndim layout requires_grad is_cuda is_sparse is_quantized itemsize nbytes".split()

@@ -28,10 +28,6 @@ class Suppressions:
     def __bool__(self) -> bool:
         return bool(self.file or self.rows)
 
-    @property
-    def whole_file(self) -> bool:
-        return EVERYTHING in self.file
-
     def silences(self, finding: Finding, lines: LineIndex) -> bool:
         """Whether `finding` is silenced: for the file, or on the first or last row of one of its places."""
         if any(matches(selector, finding.code) for selector in self.file):
