@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
 from fuselight.fusions.model import Finding, Fix
-from fuselight.lsp.garbage import garbage
+from fuselight.lsp import garbage
 from fuselight.source.lines import Encoding, LineIndex, Span
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Document(Text):
         self._broken: str | None = None
         self._aim = ("", 0)
         self._steps: Generator[None] | None = None
+        self._is_read_anew = False
         self._parsed: StatementCache | None = None
         """What is parsed already of a text that is read for the first time."""
 
@@ -126,8 +128,10 @@ class Document(Text):
                     self._steps.close()
                 self._aim = (self.text, line_length)
                 self._steps = self._slices(*self._aim)
+                self._is_read_anew = self._has_none_for(line_length)
             try:
-                next(self._steps)
+                with garbage.put_off() if self._is_read_anew else nullcontext():
+                    next(self._steps)
             except StopIteration:
                 self._steps = None
             except Exception:
@@ -143,24 +147,23 @@ class Document(Text):
             # The start does not wait for these.
             from fuselight.source.statements import StatementCache
 
-            with garbage.put_off():
-                if self._parsed is None:
-                    self._parsed = StatementCache()
-                yield from self._parsed.read(text)
-                from fuselight.analysis import Analysis
+            if self._parsed is None:
+                self._parsed = StatementCache()
+            yield from self._parsed.read(text)
+            from fuselight.analysis import Analysis
 
-                analysis = Analysis(text, line_length=line_length, cache=self._parsed)
-                self._parsed = None
-                yield from self._worked_out(analysis, text)
+            self._analysis = Analysis(text, line_length=line_length, cache=self._parsed)
+            self._parsed = None
         else:
             # Its last version may have been left half done; what was done of it is taken over.
-            yield from self._worked_out(known.updated(text), text)
-
-    def _worked_out(self, analysis: Analysis, text: str) -> Iterator[None]:
-        self._analysis, self._analysed = analysis, None
+            self._analysis = known.updated(text)
+        self._analysed = None
         yield
-        yield from analysis.work()
+        yield from self._analysis.work()
         self._analysed, self.recalled = text, None
+
+    def _has_none_for(self, line_length: int) -> bool:
+        return self._analysis is None or self._analysis.line_length != line_length
 
     def offset(self, position: types.Position) -> int:
         return self.offset_in(position)

@@ -24,6 +24,7 @@ from fuselight.lsp import (
     code_actions,
     configuration,
     diagnostics,
+    garbage,
     hover,
     notebooks,
     recall,
@@ -33,7 +34,6 @@ from fuselight.lsp import (
 )
 from fuselight.lsp.client import Client
 from fuselight.lsp.documents import Document
-from fuselight.lsp.garbage import garbage
 from fuselight.lsp.log import ClientLog, set_trace, trace
 from fuselight.lsp.notebooks import Notebook, Notebooks
 from fuselight.lsp.project_files import ProjectFiles
