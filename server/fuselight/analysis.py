@@ -178,7 +178,9 @@ class Analysis:
     def _look_at(self, statement: Statement, fusions: dict[str, Fusion]) -> Iterator[None]:
         """Find the matches of one statement, as far as they are not known: a slice for each of its functions."""
         wanted = self._wanted
-        kept = self._known.setdefault(statement, Kept())
+        # The one that is there may be that of other versions, too.
+        before = self._known.get(statement)
+        kept = self._known[statement] = Kept(dict(before.units) if before is not None else {})
         parts = [statement.parts.rest, *(method.part for method in statement.parts.methods)]
         for part in parts:
             unit = kept.units.get(part)

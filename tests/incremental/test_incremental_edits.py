@@ -72,12 +72,14 @@ def test_edits_in_a_row(seed: int, number: int) -> None:
     chosen = random.Random(1000 * number + seed)
     base = text = FILES[number]
     analysis = Analysis(text)
-    versions = [text]
+    versions, analyses = [text], [analysis]
     for _ in range(15):
         what = chosen.random()
         text = base if what < 0.1 else chosen.choice(versions[-4:]) if what < 0.3 else edited(chosen, text)
         versions.append(text)
-        analysis = analysis.updated(text)
+        # A fix of everything goes on from a version that the editor goes on from, too.
+        analysis = (chosen.choice(analyses) if chosen.random() < 0.2 else analysis).updated(text)
+        analyses.append(analysis)
         if chosen.random() < 0.3:
             continue  # nobody asks for the findings of every version
         fresh = Analysis(text)

@@ -114,13 +114,13 @@ class Names:
         `replaced` tells what stands in the place of which statement, where that is all that changed.
         """
         if replaced is not None and all(_means_the_same(old, new) for old, new in replaced.items()):
-            bindings = dict(self.bindings)
-            for old, new in replaced.items():
-                for before, now in zip(bindings_of(old), bindings_of(new), strict=True):
-                    if bindings.get(before.name) is before:
-                        bindings[now.name] = now
-            self.bindings = bindings
-            return self
+            pairs = [
+                pair for old, new in replaced.items() for pair in zip(bindings_of(old), bindings_of(new), strict=True)
+            ]
+            # Others of these: an ambiguous name, or another version came from the one before, too.
+            if all(self.bindings.get(before.name) is before for before, _ in pairs):
+                self.bindings = self.bindings | {now.name: now for _, now in pairs}
+                return self
         later = Names(statements)
         if self.key() != later.key():
             return later
