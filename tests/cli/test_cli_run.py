@@ -183,6 +183,8 @@ def test_an_interrupt_ends_the_run_and_its_processes(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell's background jobs ignore it, and what they start does, too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     workers = [int(process.stderr.readline()), int(process.stderr.readline())]
