@@ -56,6 +56,7 @@ def test_without_a_folder_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     "content",
     ["", "{", "[]", "{}", "null", '{"findings": [{}], "pages": {}}', '{"findings": [1], "pages": {}}']
+    + ['{"findings": [], "pages": []}', '{"findings": {}, "pages": 1}', "[" * 100_000]
     + [json.dumps({"findings": [{"spans": spans}], "pages": {}}) for spans in ([], [[5, 2]], [[0, 10_000]], "ab")],
 )  # fmt: skip
 def test_an_entry_that_is_none(folder: Path, content: str) -> None:

@@ -67,7 +67,7 @@ class Remembered:
             return shown
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             logger.info("What is remembered of a text cannot be read: %s", error)
             return None
 
@@ -138,7 +138,7 @@ def _read(entry: dict[str, object], length: int) -> Shown:
     """An entry as it was written.
 
     Raises:
-        ValueError, KeyError, TypeError: It is none.
+        ValueError, LookupError, TypeError, AttributeError: It is none.
     """
     findings: list[Finding] = []
     for number, one in enumerate(cast("list[dict[str, object]]", entry["findings"])):
