@@ -124,14 +124,18 @@ export class Workbench {
 
   /** Run a command from the palette. */
   async command(title) {
-    const entry = this.page.locator(".quick-input-list .monaco-list-row", { hasText: title }).first();
+    const palette = this.page.locator(".quick-input-widget");
+    const chosen = palette.locator(".monaco-list-row.focused", { hasText: title });
     // The palette lists what there is when it is opened: in a new window not yet what packages bring.
     await expect(async () => {
       await this.page.keyboard.press("Escape");
       await this.page.keyboard.press("F1");
-      await this.page.locator(".quick-input-widget input[type=text]").first().fill(`>${title}`);
-      await entry.click({ timeout: 2000 });
+      await palette.locator("input[type=text]").first().fill(`>${title}`);
+      await expect(chosen).toBeVisible({ timeout: 2000 });
     }).toPass({ timeout: 20_000 });
+    // Not by a click: the rows still move while the list is narrowed.
+    await this.page.keyboard.press("Enter");
+    await expect(palette).toBeHidden();
   }
 
   async save() {
