@@ -128,7 +128,7 @@ class Document(Text):
                     self._steps.close()
                 self._aim = (self.text, line_length)
                 self._steps = self._slices(*self._aim)
-                self._is_read_anew = self._has_none_for(line_length)
+                self._is_read_anew = self._known_for(line_length) is None
             try:
                 with garbage.put_off() if self._is_read_anew else nullcontext():
                     next(self._steps)
@@ -142,8 +142,8 @@ class Document(Text):
             yield
 
     def _slices(self, text: str, line_length: int) -> Generator[None]:
-        known = self._analysis
-        if known is None or known.line_length != line_length:
+        known = self._known_for(line_length)
+        if known is None:
             # The start does not wait for these.
             from fuselight.source.statements import StatementCache
 
@@ -162,8 +162,10 @@ class Document(Text):
         yield from self._analysis.work()
         self._analysed, self.recalled = text, None
 
-    def _has_none_for(self, line_length: int) -> bool:
-        return self._analysis is None or self._analysis.line_length != line_length
+    def _known_for(self, line_length: int) -> Analysis | None:
+        """The analysis that the next one can go on from."""
+        known = self._analysis
+        return known if known is not None and known.line_length == line_length else None
 
     def offset(self, position: types.Position) -> int:
         return self.offset_in(position)
