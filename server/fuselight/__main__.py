@@ -1,8 +1,6 @@
 """`python -m fuselight`."""
 
-import sys
-
-from fuselight.cli import main
+from fuselight.cli import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

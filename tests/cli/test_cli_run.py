@@ -170,11 +170,12 @@ def test_an_interrupt_ends_the_run_and_its_processes(tmp_path: Path) -> None:
         (tmp_path / f"m{number}.py").write_text("x = 1\n", "utf-8")
     slow = (
         "import sys, time, os, fuselight.cli.run as r\n"
-        "from fuselight.cli import main\n"
+        "from fuselight.cli import program\n"
         "def sleep(*_):\n    os.write(2, b'%d\\n' % os.getpid())\n    time.sleep(60)\n"
         "r.check_file = sleep\n"
         "os.cpu_count = lambda: 2\n"
-        "sys.exit(main(['check']))\n"
+        "sys.argv = ['fuselight', 'check']\n"
+        "program()\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", slow],
@@ -191,11 +192,53 @@ def test_an_interrupt_ends_the_run_and_its_processes(tmp_path: Path) -> None:
     # As a terminal does: to the whole group.
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=20)
-    assert (process.returncode, out, err) == (130, "", "")
+    # As an interrupted program, which ends a shell's loop around it, too.
+    assert (process.returncode, out, err) == (-signal.SIGINT, "", "")
     time.sleep(0.2)
     for worker in workers:
         with pytest.raises(ProcessLookupError):
             os.kill(worker, 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_an_interrupt_between_any_two_lines_of_the_pool_leaves_no_lock_taken(tmp_path: Path) -> None:
+    """Each in one process: raised there and then, it left a thread of the pool waiting for a lock for good."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import faulthandler, os, signal, sys, threading, time\n"
+        "import concurrent.futures, multiprocessing\n"
+        "from fuselight.cli.run import in_order\n"
+        "os.cpu_count = lambda: 2\n"
+        "faulthandler.dump_traceback_later(90, exit=True)\n"
+        "class Interrupts:\n"
+        "    def __init__(self, left):\n"
+        "        self.left = left\n"
+        "    def __call__(self, frame, event, argument):\n"
+        "        if not frame.f_code.co_filename.endswith(('_base.py', 'process.py', 'threading.py')):\n"
+        "            return None\n"
+        "        if event == 'line':\n"
+        "            self.left -= 1\n"
+        "            if self.left == 0:\n"
+        "                os.kill(os.getpid(), signal.SIGINT)\n"
+        "        return self\n"
+        "interrupted = 0\n"
+        "for line in range(1, 1000, 21):\n"
+        "    sys.settrace(Interrupts(line))\n"
+        "    try:\n"
+        "        in_order([60.0] * 10, time.sleep, lambda *_: None)\n"
+        "    except KeyboardInterrupt:\n"
+        "        interrupted += 1\n"
+        "    finally:\n"
+        "        sys.settrace(None)\n"
+        "    for thread in threading.enumerate():\n"
+        "        if thread is not threading.main_thread():\n"
+        "            thread.join()\n"
+        "    assert not multiprocessing.active_children()\n"
+        "print(interrupted)\n",
+        "utf-8",
+    )
+    ran = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr, ran.returncode) == ("48\n", "", 0)
 
 
 def test_a_locale_without_unicode_still_prints(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 FOUND_NOTHING = 0
 FOUND = 1
@@ -11,8 +12,29 @@ ERROR = 2
 INTERRUPTED = 130
 
 
+def program() -> NoReturn:
+    """Run the command of `sys.argv` and end the process."""
+    status = main()
+    if status == INTERRUPTED:
+        _end_by_interrupt()
+    sys.exit(status)
+
+
+def _end_by_interrupt() -> None:
+    """End as an interrupted program does, so that a loop of a shell around it ends as well.
+
+    At once, too: a process of a pool that was ended amid its answer leaves a thread that waits for the rest of it.
+    """
+    import os
+    import signal
+
+    if os.name == "posix":
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status: 0 nothing found, 1 findings, 2 an error."""
+    """Run one command and return the exit status: 0 nothing found, 1 findings, 2 an error, 130 interrupted."""
     from fuselight.cli.options import parse
     from fuselight.cli.terminal import StandardOutputClosed, close_output, prepare_output
 

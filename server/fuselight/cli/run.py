@@ -7,11 +7,11 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from fuselight.analysis import Analysis, SyntaxProblem, preparing
 from fuselight.cli.terminal import note, report_error
@@ -20,6 +20,9 @@ from fuselight.project.discovery import discover
 from fuselight.project.reading import ReadingProblem, SourceFile, decode_source, read_source
 from fuselight.project.settings import Settings, SettingsError, configures, load_settings
 from fuselight.project.suppression import suppressions
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ProcessPoolExecutor
 
 STANDARD_INPUT = "-"
 FEW = 8
@@ -294,7 +297,6 @@ def _attempt(task: _Task, run: Callable[[_Task], _T]) -> _Done[_T]:
 
 def _in_processes(tasks: Sequence[_Task], run: Callable[[_Task], _T], processes: int) -> list[_Done[_T]]:
     import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
 
     size = max(1, min(32, len(tasks) // (processes * 4)))
@@ -303,56 +305,101 @@ def _in_processes(tasks: Sequence[_Task], run: Callable[[_Task], _T], processes:
     if multiprocessing.get_start_method() == "fork":
         for _ in preparing():
             pass  # once, and not in every process anew
-    pool = ProcessPoolExecutor(processes, initializer=_begin)
-    try:
-        # All submitted, and so all workers started, before the progress bar starts its thread.
-        with _uninterrupted():
-            waiting = {pool.submit(_chunk, chunk, run): number for number, chunk in enumerate(chunks)}
-        with _progress(len(tasks)) as advance:
-            for future in as_completed(waiting):
-                number = waiting[future]
-                try:
-                    results[number] = future.result()
-                except BrokenProcessPool:
-                    continue
-                advance(len(chunks[number]))
-        pool.shutdown()
-    except BaseException:
-        for process in multiprocessing.active_children():
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    for number, chunk in enumerate(chunks):
-        if number not in results:
-            results[number] = [_alone(task, run) for task in chunk]
+    with _interrupts() as raise_interrupt:
+        with _pool(processes) as pool:
+            # All submitted, and so all workers started, before the progress bar starts its thread.
+            numbers = {pool.submit(_chunk, chunk, run): number for number, chunk in enumerate(chunks)}
+            with _progress(len(tasks)) as advance:
+                for future in _finished(numbers, raise_interrupt):
+                    number = numbers[future]
+                    try:
+                        results[number] = future.result()
+                    except BrokenProcessPool:
+                        continue
+                    advance(len(chunks[number]))
+        for number, chunk in enumerate(chunks):
+            if number not in results:
+                results[number] = [_alone(task, run, raise_interrupt) for task in chunk]
     return [each for number in range(len(chunks)) for each in results[number]]
 
 
-def _alone(task: _Task, run: Callable[[_Task], _T]) -> _Done[_T]:
+def _alone(task: _Task, run: Callable[[_Task], _T], raise_interrupt: Callable[[], None]) -> _Done[_T]:
     """A task whose process died, or whose neighbour's did, in a process of its own."""
-    from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
-    with ProcessPoolExecutor(1, initializer=_begin) as pool:
+    with _pool(1) as pool:
+        (future,) = _finished([pool.submit(_chunk, [task], run)], raise_interrupt)
         try:
-            return pool.submit(_chunk, [task], run).result()[0]
+            return future.result()[0]
         except BrokenProcessPool:
             return None, "internal error: the process that read it died"
 
 
 @contextmanager
-def _uninterrupted() -> Generator[None]:
-    """Ctrl-C waits: raised between two steps of a lock of the pool's queues, it would leave the lock taken for good."""
-    import signal
+def _pool(processes: int) -> Generator[ProcessPoolExecutor]:
+    """Processes that are ended, whatever they are at, where the block is left by an exception."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
 
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    pool = ProcessPoolExecutor(processes, initializer=_begin)
     try:
-        yield
+        yield pool
+        pool.shutdown()
+    except BaseException:
+        ended = multiprocessing.active_children()
+        for process in ended:
+            process.terminate()
+        for process in ended:
+            process.join(1)
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+_INTERRUPT_NOTICED = 0.1
+"""How many seconds a Ctrl-C may wait."""
+
+
+def _finished(futures: Iterable[Future[_T]], raise_interrupt: Callable[[], None]) -> Generator[Future[_T]]:
+    """Each of `futures` as soon as it is done."""
+    from concurrent.futures import FIRST_COMPLETED, wait
+
+    pending = set(futures)
+    while pending:
+        done, pending = wait(pending, _INTERRUPT_NOTICED, FIRST_COMPLETED)
+        raise_interrupt()
+        yield from done
+
+
+@contextmanager
+def _interrupts() -> Generator[Callable[[], None]]:
+    """What raises KeyboardInterrupt if there was a Ctrl-C since; Ctrl-C itself raises nothing inside the block.
+
+    Raised wherever the main thread happens to be, between two steps of a lock of the pool, say, it would leave the lock
+    taken for good, and a thread of the pool waiting for it.
+    """
+    import signal
+    import threading
+
+    arrived = False
+
+    def note_interrupt(*_: object) -> None:
+        nonlocal arrived
+        arrived = True
+
+    def raise_interrupt() -> None:
+        if arrived:
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
+        yield raise_interrupt
+        return
+    signal.signal(signal.SIGINT, note_interrupt)
+    try:
+        yield raise_interrupt
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
+    raise_interrupt()
 
 
 def _begin() -> None:
