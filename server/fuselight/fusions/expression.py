@@ -166,9 +166,13 @@ class Index:
         arithmetic = _arithmetic(scope)
         wanted = [one for one in self._of_kinds(frozenset(kinds)) if one.arithmetic <= arithmetic]
         for hint, entries in self._hinted.items():
-            able = [one for one in entries if one.arithmetic <= arithmetic]
+            able = [
+                one
+                for one in entries
+                if one.arithmetic <= arithmetic and all(not kinds.isdisjoint(needed) for needed in one.needed)
+            ]
             if able and re.search(hint, scope.statement.lines_of(scope.function)) is not None:
-                wanted += [one for one in able if all(not kinds.isdisjoint(needed) for needed in one.needed)]
+                wanted += able
         return wanted
 
     def _of_kinds(self, kinds: frozenset[str]) -> tuple[_Entry, ...]:

@@ -21,7 +21,7 @@ from fuselight.graph.classes import ClassInfo, local_names, resolve
 from fuselight.graph.mentions import Function, is_own_fuse, self_parameter
 from fuselight.graph.module import Module, Scope
 from fuselight.source.names import dotted
-from fuselight.source.nodes import walk
+from fuselight.source.nodes import children_of, walk
 from fuselight.source.statements import Statement
 
 SEQUENTIAL = "torch.nn.Sequential"
@@ -233,7 +233,7 @@ class _Reader:
             if isinstance(inner, ast.Call) and self._kind(inner) == SEQUENTIAL:
                 yield from self._literal(inner, "", Seat(anchor, None, known=False))
             elif not isinstance(inner, ast.Lambda):
-                stack += list(ast.iter_child_nodes(inner))
+                stack += children_of(inner)
 
     def _literal(self, call: ast.Call, path: str, seat: Seat) -> Iterator[Literal]:
         if len(call.args) == 1 and not call.keywords:

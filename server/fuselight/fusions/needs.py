@@ -17,6 +17,7 @@ from fuselight.graph.mentions import self_parameter
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.ranks import Rank, is_whole_number, rank_of
 from fuselight.graph.values import Value
+from fuselight.source.nodes import walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,10 +458,10 @@ def _reads_as_size(node: ast.expr) -> bool:
 
 def _local_assignment(init: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> ast.expr | None:
     """What a function binds a name to, where it does so once."""
-    found = [one for one in ast.walk(init) if isinstance(one, ast.Name) and one.id == name]
+    found = [one for one in walk(init) if isinstance(one, ast.Name) and one.id == name]
     if sum(not isinstance(one.ctx, ast.Load) for one in found) != 1:
         return None
-    for node in ast.walk(init):
+    for node in walk(init):
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             target = node.targets[0]
             if isinstance(target, ast.Name) and target.id == name:

@@ -198,19 +198,27 @@ def pairs(
     graph = module.graph(scope)
     if graph.opaque is not None:
         return
-    for value in graph.values:
-        if not value.uses or not _is_step(value):
+    done: Value | None = None
+    for one, kind, other, kind_of_other in _rows(graph):
+        if kind not in firsts or kind_of_other not in seconds or one is done:
             continue
-        first = step_of(value, scope)
-        if first.kind not in firsts:
-            continue
-        for use in value.uses:
-            if use.how is not Consumption.INPUT or use.by is None or not _is_step(use.by):
-                continue
-            second = step_of(use.by, scope)
-            if second.kind in seconds and source_of(second) is value:
-                yield Pair(first, second, scope, graph, None, _not_a_row(scope, graph, first, second, sizes))
-                break
+        first, second = step_of(one, scope), step_of(other, scope)
+        if source_of(second) is one:
+            yield Pair(first, second, scope, graph, None, _not_a_row(scope, graph, first, second, sizes))
+            done = one
+
+
+def _rows(graph: Graph) -> list[tuple[Value, str, Value, str]]:
+    """Every step and what uses it, each with its kind: found once, whoever asks."""
+    if graph.rows is None:
+        kinds = {value: _kind_of(value) for value in graph.values if _is_step(value)}
+        graph.rows = [
+            (value, kind, use.by, kinds[use.by])
+            for value, kind in kinds.items()
+            for use in value.uses
+            if use.how is Consumption.INPUT and use.by in kinds
+        ]
+    return graph.rows
 
 
 def steps(module: Module, scope: Scope, kinds: Container[str], words: frozenset[str]) -> Iterator[Pair]:
@@ -258,11 +266,15 @@ def _is_step(value: Value) -> bool:
 
 
 def step_of(value: Value, scope: Scope) -> Step:
+    return Step(_kind_of(value), scope.statement, value, value.layer)
+
+
+def _kind_of(value: Value) -> str:
     kind = value.kind
     if value.layer is not None and value.layer.kind is not None:
         made = value.layer.kind
         kind = kind_of_layer(made) or made
-    return Step(kind.removeprefix(_FUNCTIONAL), scope.statement, value, value.layer)
+    return kind.removeprefix(_FUNCTIONAL)
 
 
 def _in_literal(

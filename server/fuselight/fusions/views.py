@@ -21,6 +21,7 @@ from fuselight.graph.classes import ClassInfo
 from fuselight.graph.mentions import Function
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.values import Consumption, Graph, Value
+from fuselight.source.nodes import walk
 
 _SAME_SHAPE = frozenset(
     "torch.nn.Identity dropout joined container unpacked starred torch.clone torch.utils.checkpoint.checkpoint".split()
@@ -428,7 +429,7 @@ class _Receiver:
     def misuse(self, function: Function, given: frozenset[str] = frozenset()) -> ast.AST | None:
         """Where `function` writes to the value in place, or needs it contiguous; `given` are parameters that get it."""
         self.names = set(given)
-        nodes = list(ast.walk(function))
+        nodes = walk(function)
         known = -1
         while known != len(self.names):
             known = len(self.names)

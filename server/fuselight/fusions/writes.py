@@ -20,6 +20,7 @@ from fuselight.graph.mentions import Function, self_parameter
 from fuselight.graph.module import Module, Scope
 from fuselight.graph.values import ANYTHING, EXTERNAL, Consumption, Graph, Value, Write
 from fuselight.source.names import bound_names
+from fuselight.source.nodes import walk
 from fuselight.source.statements import Statement
 
 _BY_POSITION = (
@@ -341,7 +342,7 @@ def _writes_to_parameter(function: Function) -> bool:
     first: dict[str, int] = {}
     """The line on which a name is first bound to something else."""
     written: list[tuple[str, int]] = []
-    for node in ast.walk(function):
+    for node in walk(function):
         match node:
             case ast.Assign() | ast.AnnAssign(value=ast.expr()):
                 for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
@@ -443,7 +444,7 @@ def _loops_around(graph: Graph, site: Value) -> _Loops:
         return ()
     return tuple(
         node
-        for node in ast.walk(graph.function)
+        for node in walk(graph.function)
         if isinstance(node, ast.For | ast.AsyncFor | ast.While)
         and node.lineno <= statement.lineno
         and (statement.end_lineno or 0) <= (node.end_lineno or 0)

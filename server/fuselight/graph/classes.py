@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from fuselight.graph.facts import facts_of
 from fuselight.graph.mentions import Function, self_parameter
 from fuselight.source.names import Names, bound_names, dotted
 from fuselight.source.nodes import walk
@@ -322,6 +323,9 @@ def _classes(
 
 def _calls_super_init(info: ClassInfo) -> bool:
     init = info.methods["__init__"]
+    part = part_of(init)
+    if part is not None and part.node is init:
+        return "__init__" in facts_of(part, info.statement).attributes
     return any(isinstance(node, ast.Attribute) and node.attr == "__init__" for node in walk(init))
 
 

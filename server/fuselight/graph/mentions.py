@@ -181,13 +181,13 @@ class Mentions:
     ) -> None:
         self._statements = list(statements)
         self._words: list[tuple[Statement, frozenset[str]]] | None = None
-        self._by_word: dict[str, list[Statement]] = {}
+        self._by_word: dict[str, list[Statement]] | None = None
+        self._unknown: set[str] = set()
+        """Words of statements that changed, of which nobody has asked since who else has them."""
         self._asked: Asked | None = None
-        if previous is not None and changes is not None:
+        if previous is not None and previous._by_word is not None and changes is not None:
             self._by_word = dict(previous._by_word)
-            for statement in (*changes.before, *changes.now):
-                for word in kept_words(statement):
-                    self._by_word.pop(word, None)
+            self._unknown = previous._unknown.union(*map(kept_words, (*changes.before, *changes.now)))
 
     @contextmanager
     def recorded(self) -> Generator[Asked]:
@@ -206,13 +206,17 @@ class Mentions:
 
     def _with(self, word: str) -> list[Statement]:
         """The statements whose text has `word`."""
-        known = self._by_word.get(word)
-        if known is None:
+        if self._by_word is None:
+            self._by_word = {}
+            for statement in self._statements:
+                for one in kept_words(statement):
+                    self._by_word.setdefault(one, []).append(statement)
+        elif word in self._unknown:
             if self._words is None:
                 self._words = [(statement, kept_words(statement)) for statement in self._statements]
-            known = [statement for statement, words in self._words if word in words]
-            self._by_word[word] = known
-        return known
+            self._by_word[word] = [statement for statement, words in self._words if word in words]
+            self._unknown.discard(word)
+        return self._by_word.get(word) or []
 
     def ask_for(self, attributes: Iterable[str] = (), calls: Iterable[str] = ()) -> None:
         """Say that what is asked rests on the mentions of these attributes, and the calls of that name."""

@@ -10,6 +10,7 @@ from enum import Enum
 from fuselight.graph.classes import ClassInfo, Layer
 from fuselight.graph.mentions import Function
 from fuselight.source.names import Names
+from fuselight.source.nodes import walk
 from fuselight.source.statements import Statement
 
 EXTERNAL = 0
@@ -139,6 +140,8 @@ class Graph:
     by_kind: dict[str, list[Value]] = field(default_factory=dict[str, list[Value]])
     opaque: str | None = None
     """Why nothing of this function can be followed."""
+    rows: list[tuple[Value, str, Value, str]] | None = None
+    """The steps on each other's results, each with its kind, once somebody has asked (`steps.pairs`)."""
 
     def of_kind(self, kind: str) -> Iterator[Value]:
         yield from self.by_kind.get(kind, ())
@@ -156,7 +159,7 @@ class Graph:
     def all_names(self) -> set[str]:
         """Every name that stands anywhere in the function: a fresh name is none of them."""
         found = set(self.local)
-        for node in ast.walk(self.function):
+        for node in walk(self.function):
             if isinstance(node, ast.Name):
                 found.add(node.id)
             elif isinstance(node, ast.Global | ast.Nonlocal):
