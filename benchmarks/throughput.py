@@ -4,6 +4,7 @@
 
 Without FOLDER the models of a pinned timm release are read (downloaded once into `.cache/`, never imported). The slower
 ones get every `--peer-every`th file alone: what counts is lines a second of CPU, over all processes. They take turns.
+fuselight reads every file anew; the row "again" is a run behind another one, which remembers what was found.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ PINNED = "timm==1.0.31"
 FOLDER = "timm/models/"
 PEERS = {"TorchFix": "flake8 --isolated --select=TOR0,TOR1,TOR2", "Fixit": "fixit --quiet lint"}
 """Measured where they are installed. TorchFix is a plugin of flake8."""
+AGAIN = "fuselight, again"
+OWN = {"fuselight", AGAIN}
 
 
 def main() -> None:
@@ -37,7 +40,11 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         files = sorted((options.folder or unpacked(Path(place))).rglob("*.py"))
-        commands = {"fuselight": [sys.executable, "-m", "fuselight", "check", "--output-format", "concise"]}
+        check = [sys.executable, "-m", "fuselight", "check", "--output-format", "concise"]
+        commands = {"fuselight": [*check, "--no-cache"], AGAIN: check}
+        # The first of the rounds, of which all others remember, is no round.
+        os.environ["FUSELIGHT_CACHE_DIR"] = str(Path(place, "remembered"))
+        measured(check, files)
         given = dict(one.split("=", 1) for one in options.command)
         for name, command in {**PEERS, **given}.items():
             first, *rest = shlex.split(command)
@@ -50,13 +57,13 @@ def main() -> None:
         for turn in range(options.rounds):
             for name, command in commands.items():
                 print(f"round {turn + 1} of {options.rounds}: {name}", file=sys.stderr)
-                taken[name].append(measured(command, files if name == "fuselight" else files[:: options.peer_every]))
+                taken[name].append(measured(command, files if name in OWN else files[:: options.peer_every]))
     print("| | lines a second of CPU | lines a second |\n|---|---:|---:|")
     for name, rates in taken.items():
         of_cpu, of_wall = (f"{median(each):,.0f}" for each in zip(*rates, strict=True))
         print(f"| {name} | {of_cpu} | {of_wall} |")
     own = median(rate for rate, _ in taken["fuselight"])
-    for name in commands.keys() - {"fuselight"}:
+    for name in commands.keys() - OWN:
         print(f"\nfuselight / {name}: {own / median(rate for rate, _ in taken[name]):.1f}")
 
 

@@ -83,6 +83,8 @@ class Analysis:
         self._fixes: dict[int, Fix | None] = {}
         self.scopes_matched = 0
         """How many functions were looked at for this version: the work, for whoever counts it."""
+        self.is_faulty = previous is not None and previous.is_faulty
+        """Whether a fusion failed somewhere, now or in a version before."""
 
     def updated(self, text: str) -> Analysis:
         """The analysis of the next version; what did not change is taken over, not worked out again."""
@@ -215,12 +217,24 @@ class Analysis:
                 found: list[Match] = []
                 for code, one in fusions.items():
                     if code != _EXPRESSIONS:
-                        found += _matches_of(one, self._module, scope)
+                        found += self._matches_of(one, scope)
                 if expressions is not None:
-                    found += expressions.matches(self._module, scope, partial(_failed, scope))
+                    found += expressions.matches(self._module, scope, partial(self._failed, scope))
             unit.matches += [match for match in found if not self._is_unwanted(match)]
             unit.asked.add(asked)
             yield
+
+    def _matches_of(self, one: Fusion, scope: Scope) -> list[Match]:
+        try:
+            return list(one.matches(self._module, scope))
+        except Exception:
+            self._failed(scope, type(one))
+            return []
+
+    def _failed(self, scope: Scope, fusion: type[Fusion]) -> None:
+        """A fault in one fusion costs that fusion at that site, never the others."""
+        self.is_faulty = True
+        _log.exception("%s failed in %s", fusion.code, scope.name or "the module")
 
     def _is_unwanted(self, match: Match) -> bool:
         """Whether a match stands in for a fusion that is not selected, and is not the one that is asked for."""
@@ -419,19 +433,6 @@ def _without_covered(matches: list[Match]) -> list[Match]:
         return other.refused is not None or one.safety in (Safety.EXACT, other.safety)
 
     return [match for at, match in enumerate(matches) if at not in gone and not any(covers(one, at) for one in offered)]
-
-
-def _matches_of(one: Fusion, module: Module, scope: Scope) -> list[Match]:
-    try:
-        return list(one.matches(module, scope))
-    except Exception:
-        _failed(scope, type(one))
-        return []
-
-
-def _failed(scope: Scope, fusion: type[Fusion]) -> None:
-    """A fault in one fusion costs that fusion at that site, never the others."""
-    _log.exception("%s failed in %s", fusion.code, scope.name or "the module")
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class StandIn:
         self.text = text
         self.line_length = line_length
         self.codes = codes
+        self.is_faulty = False
         self.problems: tuple[SyntaxProblem, ...] = ()
         try:
             ast.parse(text)
@@ -61,6 +62,7 @@ class StandIn:
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         if "fault" in self.text:
+            self.is_faulty = True
             try:
                 raise KeyError("layer")
             except KeyError:
@@ -108,6 +110,7 @@ class FakeFusion:
     name: str
     page: str
     summary: str
+    url: str | None = None
 
 
 @pytest.fixture

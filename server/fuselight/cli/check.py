@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.stdin_filename,
             wanted,
             force_exclude=arguments.force_exclude,
+            cached=not arguments.no_cache,
         )
     except SettingsError as error:
         report_error(str(error))

@@ -73,7 +73,11 @@ def run(arguments: argparse.Namespace) -> int:
         allow = allowed(arguments)
         options = {key: value for key, value in overrides(arguments).items() if key != "allow"}
         jobs, failed = find_jobs(
-            arguments.paths, options, arguments.stdin_filename, force_exclude=arguments.force_exclude
+            arguments.paths,
+            options,
+            arguments.stdin_filename,
+            force_exclude=arguments.force_exclude,
+            cached=not arguments.no_cache,
         )
     except SettingsError as error:
         report_error(str(error))
@@ -155,7 +159,7 @@ def _summarise(files: list[FixReport], allow: frozenset[Safety], diff: bool, say
 def fix_file(task: FixTask) -> FixReport:
     """Fix one file, and write it if asked to."""
     from fuselight.analysis import Analysis, fix_all
-    from fuselight.cli.run import FileError, engine_faults, is_wanted, syntax_error
+    from fuselight.cli.run import FileError, engine_faults, remember, syntax_error, wanted_of
     from fuselight.project.reading import ReadingProblem, write_source
 
     job = task.job
@@ -163,12 +167,22 @@ def fix_file(task: FixTask) -> FixReport:
     if isinstance(source, ReadingProblem):
         return FixReport(job.path, errors=(FileError(source.message),))
     untouched = FixReport(job.path, source.data, source.data)
+    known = job.remembered.of(source.text, job.settings.codes())
+    if known is not None:
+        left = tuple(wanted_of(known.findings, source.text, job.settings))
+        if not any(finding.safety in task.allow for finding in left):
+            return FixReport(job.path, source.data, source.data, left=left)
     before = Analysis(source.text, line_length=job.settings.line_length, codes=job.settings.codes())
     if before.problems:
         return _with_errors(untouched, *(syntax_error(problem) for problem in before.problems))
     with engine_faults() as faults:
-        fixed = fix_all(before, task.allow, wanted=lambda version, finding: is_wanted(version, finding, job.settings))
-        left = tuple(each for each in fixed.analysis.findings if is_wanted(fixed.analysis, each, job.settings))
+        fixed = fix_all(
+            before,
+            task.allow,
+            wanted=lambda version, finding: bool(wanted_of([finding], version.text, job.settings)),
+        )
+        left = tuple(wanted_of(fixed.analysis.findings, fixed.text, job.settings))
+    remember(job, fixed.analysis)
     data = source.encoded(fixed.text)
     if isinstance(data, ReadingProblem):
         return _with_errors(untouched, FileError(data.message))

@@ -18,8 +18,10 @@ from fuselight.cli.terminal import note, report_error
 from fuselight.fusions.model import Finding, Fix
 from fuselight.project.discovery import discover
 from fuselight.project.reading import ReadingProblem, SourceFile, decode_source, read_source
+from fuselight.project.remembered import Remembered
 from fuselight.project.settings import Settings, SettingsError, configures, load_settings
 from fuselight.project.suppression import suppressions
+from fuselight.source.lines import LineIndex
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
@@ -77,6 +79,7 @@ class Job:
 
     path: Path
     settings: Settings
+    remembered: Remembered
     data: bytes | None = None
 
     def source(self) -> SourceFile | ReadingProblem:
@@ -90,13 +93,14 @@ def read_all(
     wanted: Wanted,
     *,
     force_exclude: bool = False,
+    cached: bool = True,
 ) -> tuple[list[FileReport], bool]:
     """The reports of all files at `paths` in order, and whether a path or setting was at fault.
 
     Raises:
         SettingsError: an option's value is not allowed.
     """
-    jobs, failed = find_jobs(paths, overrides, stdin_filename, force_exclude=force_exclude)
+    jobs, failed = find_jobs(paths, overrides, stdin_filename, force_exclude=force_exclude, cached=cached)
     checks = [_Check(job, wanted) for job in jobs]
     return (
         in_order(checks, _run_check, lambda check, problem: FileReport(check.job.path, errors=(FileError(problem),))),
@@ -119,15 +123,24 @@ def check_file(job: Job, wanted: Wanted) -> FileReport:
     source = job.source()
     if isinstance(source, ReadingProblem):
         return FileReport(job.path, errors=(FileError(source.message),))
-    analysis = Analysis(source.text, line_length=job.settings.line_length, codes=job.settings.codes())
+    codes = job.settings.codes()
+    known = None if wanted.refused else job.remembered.of(source.text, codes)
+    if known is not None:
+        found = [
+            finding
+            for finding in wanted_of(known.findings, source.text, job.settings)
+            if finding.safety in job.settings.reported
+        ]
+        if not found or not wanted.fixes:
+            return FileReport(job.path, source.text if found else "", tuple(map(Site, _by_place(found))))
+    analysis = Analysis(source.text, line_length=job.settings.line_length, codes=codes)
     errors = [syntax_error(problem) for problem in analysis.problems]
     with engine_faults() as faults:
         found = [finding for finding in analysis.findings if finding.safety in job.settings.reported]
         near = analysis.refusals if wanted.refused else ()
+    remember(job, analysis)
     sites: list[Site] = []
-    for finding in (*found, *near):
-        if not is_wanted(analysis, finding, job.settings):
-            continue
+    for finding in _by_place(wanted_of((*found, *near), source.text, job.settings)):
         fix = None
         if wanted.fixes and finding.refused is None:
             try:
@@ -136,15 +149,29 @@ def check_file(job: Job, wanted: Wanted) -> FileReport:
                 row, column = analysis.lines.row_column(finding.span.start)
                 errors.append(FileError(f"{internal(error)} (the edit of {finding.code})", row, column))
         sites.append(Site(finding, fix))
-    sites.sort(key=lambda site: (site.finding.span.start, site.finding.span.end, site.finding.code))
     return FileReport(job.path, analysis.text if sites else "", tuple(sites), (*errors, *faults))
 
 
-def is_wanted(analysis: Analysis, finding: Finding, settings: Settings) -> bool:
-    """Whether a finding or near miss of a text has a selected code and no comment silences it."""
-    if not settings.includes(finding.code):
-        return False
-    return not suppressions(analysis.text).silences(finding, analysis.lines)
+def _by_place(findings: Iterable[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda finding: (finding.span.start, finding.span.end, finding.code))
+
+
+def remember(job: Job, analysis: Analysis) -> None:
+    """Remember what was found in the text of a file."""
+    from fuselight.fusions.pages import pages_of
+
+    if job.remembered.keeps and not analysis.problems and not analysis.is_faulty:
+        findings = analysis.findings
+        job.remembered.keep(analysis.text, findings, pages_of(findings), analysis.codes)
+
+
+def wanted_of(findings: Iterable[Finding], text: str, settings: Settings) -> list[Finding]:
+    """The findings and near misses of a text that have a selected code and that no comment silences."""
+    selected = [finding for finding in findings if settings.includes(finding.code)]
+    if not selected:
+        return []
+    silencing, lines = suppressions(text), LineIndex(text)
+    return [finding for finding in selected if not silencing.silences(finding, lines)]
 
 
 @contextmanager
@@ -195,9 +222,11 @@ def _told(error: BaseException) -> str:
 
 
 def find_jobs(
-    paths: Sequence[str], overrides: dict[str, object], stdin_filename: str | None, *, force_exclude: bool
+    paths: Sequence[str], overrides: dict[str, object], stdin_filename: str | None, *, force_exclude: bool, cached: bool
 ) -> tuple[list[Job], bool]:
     """The files to read, each with its settings, and whether a path or setting was at fault (said on stderr).
+
+    Where `cached`, what was found in the same text before need not be found again.
 
     Raises:
         SettingsError: an option's value is not allowed.
@@ -223,6 +252,8 @@ def find_jobs(
             complaints[str(error)] = None
             return None
 
+    remembered = Remembered.of_user() if cached else Remembered(None)
+    remembered.prepare()
     jobs: list[Job] = []
     if STANDARD_INPUT in paths:
         if len(paths) > 1:
@@ -230,7 +261,7 @@ def find_jobs(
         path = Path(stdin_filename or STANDARD_INPUT)
         settings = settings_of(path.parent)
         if settings is not None:
-            jobs.append(Job(path, settings, sys.stdin.buffer.read()))
+            jobs.append(Job(path, settings, remembered, sys.stdin.buffer.read()))
         failed = False
     else:
         found = discover(
@@ -241,7 +272,7 @@ def find_jobs(
         for file in found.files:
             settings = settings_of(file.parent)
             if settings is not None:
-                jobs.append(Job(file, settings))
+                jobs.append(Job(file, settings, remembered))
         for problem in found.problems:
             report_error(f"{displayed(problem.path)}: {problem.message}")
         failed = bool(found.problems)

@@ -21,6 +21,11 @@ def add_selection(parser: argparse.ArgumentParser, allow: str) -> None:
     parser.add_argument("--select", action="append", metavar="CODE", help="only these codes: FUS101, a prefix, or ALL")
     parser.add_argument("--ignore", action="append", metavar="CODE", help="all but these codes; the longer prefix wins")
     parser.add_argument("--line-length", type=int, metavar="N", help="lay out new code for lines of N characters")
+    parser.add_argument(
+        "--no-cache",
+        action="store_true",
+        help="read every file anew, whatever was found in the same text before",
+    )
     parser.add_argument("--stdin-filename", metavar="PATH", help="the name of what comes on standard input")
     parser.add_argument(
         "--force-exclude", action="store_true", help="leave out what the settings exclude, even where it is named"

@@ -164,7 +164,7 @@ def _collect(top: _Within, facts: Facts) -> None:
     attributes, calls, loads = facts.attributes, facts.calls, facts.loads
     while stack:
         node, parent, within = stack.pop()
-        kind = type(node)
+        kind: type[ast.AST] = node.__class__
         if kind is ast.Name:
             if not (type(parent) is ast.Call and parent.func is node):
                 loads.add(node.id)
@@ -200,7 +200,7 @@ def _collect(top: _Within, facts: Facts) -> None:
                 if keyword.arg is not None:
                     facts.keywords.setdefault(keyword.arg, []).append(called)
         elif kind is ast.BinOp or kind is ast.UnaryOp:
-            facts.signs.add(type(node.op))
+            facts.signs.add(node.op.__class__)
         elif kind in _SIGNS:
             facts.signs.add(kind)
         elif isinstance(node, ast.stmt):
@@ -218,7 +218,7 @@ def _collect(top: _Within, facts: Facts) -> None:
                     stack += [(child, node, inside) for child in children_of(node) if child not in node.decorator_list]
                 continue
             if isinstance(node, ast.AugAssign):
-                facts.signs.add(type(node.op))
+                facts.signs.add(node.op.__class__)
         elif kind is ast.alias:
             if node.asname is not None and node.asname != node.name:
                 loads.add(node.name.rpartition(".")[2])

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
 from fuselight.fusions.model import Finding
+from fuselight.fusions.pages import page_of
 from fuselight.lsp import configuration, warmup
 from fuselight.lsp.client import Client
 from fuselight.lsp.documents import Document
@@ -97,30 +96,14 @@ def know_pages(pages: Mapping[str, str]) -> None:
         _pages.setdefault(code, page)
 
 
-def pages_of(findings: Iterable[Finding]) -> dict[str, str]:
-    """The addresses of the pages of the fusions."""
-    return {code: page for code in {finding.code for finding in findings} if (page := _page(code))}
-
-
 _pages: dict[str, str] = {}
 
 
 def _page(code: str) -> str | None:
-    """The fusion's page: its address, or the file whose docstring it is, which is there without a network."""
-    known = _pages.get(code)
-    if known is not None:
-        return known
-    from fuselight.fusions.base import FUSIONS as CLASSES
-    from fuselight.fusions.registry import FUSIONS
-
-    about, fusion = FUSIONS.get(code), CLASSES.get(code)
-    if about is None or fusion is None:
-        return None
-    file = getattr(sys.modules.get(fusion.__module__), "__file__", None)
-    url = about.url or (Path(file).as_uri() if file and Path(file).is_file() else None)
-    if url:
-        _pages[code] = url
-    return url
+    known = _pages.get(code) or page_of(code)
+    if known:
+        _pages[code] = known
+    return known
 
 
 def schedule(server: FuselightServer, uri: str) -> None:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
+from fuselight.fusions.pages import pages_of
 from fuselight.lsp import configuration, diagnostics
 from fuselight.lsp.work import Priority, Steps
 
 if TYPE_CHECKING:
-    from fuselight.fusions.model import Finding
+    from fuselight.analysis import Analysis
     from fuselight.lsp.documents import Document
     from fuselight.lsp.server import FuselightServer
 
@@ -34,9 +35,11 @@ def saved(ls: FuselightServer, params: types.DidSaveTextDocumentParams) -> None:
         schedule(ls, params.text_document.uri)
 
 
-def remember(server: FuselightServer, text: str, findings: tuple[Finding, ...]) -> None:
+def remember(server: FuselightServer, analysis: Analysis) -> None:
     """Remember what was found in a text."""
-    server.remembered.keep(text, findings, diagnostics.pages_of(findings))
+    findings = analysis.findings
+    if not analysis.problems and not analysis.is_faulty:
+        server.remembered.keep(analysis.text, findings, pages_of(findings))
 
 
 def _remember_later(server: FuselightServer, uri: str) -> Steps:
@@ -47,4 +50,4 @@ def _remember_later(server: FuselightServer, uri: str) -> Steps:
     yield from server.analysing(document)
     analysis = server.configuration.analysis(document) if document.text is text else None
     if analysis is not None:
-        remember(server, text, analysis.findings)
+        remember(server, analysis)

@@ -167,7 +167,7 @@ class WorkspaceDiagnostics:
                     yield None
                 analysis = document.analysis(settings.line_length)
                 if analysis is not None:
-                    recall.remember(self._server, source.text, analysis.findings)
+                    recall.remember(self._server, analysis)
             items = diagnostics.all_of(self._server, document)
         result = self._server.results.new_id()
         self._seen[uri] = _Seen(stamp, settings, result)

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 VARIABLE = "FUSELIGHT_CACHE_DIR"
 _MOST_ENTRIES = 20_000
 """Of so many files the findings are kept, some 50 MB at most."""
+_DAY = 24 * 60 * 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +58,23 @@ class Remembered:
             return cls(user_cache_path("fuselight", appauthor=False))
         return cls(Path(named)) if named else cls(None)
 
-    def of(self, text: str) -> Shown | None:
-        """What was found in a text; None where it is not known."""
+    @property
+    def keeps(self) -> bool:
+        """Whether anything is kept at all."""
+        return self._folder is not None
+
+    def prepare(self) -> None:
+        """Work out what all entries have in common, before other processes get this; make room, once a day."""
+        if self._folder is not None:
+            _ = self._version
+            self.tidy()
+
+    def of(self, text: str, codes: frozenset[str] | None = None) -> Shown | None:
+        """What was found in a text, looking for `codes` (None: for all); None where it is not known."""
         if self._folder is None:
             return None
         try:
-            file = self._file(text)
+            file = self._file(text, codes)
             shown = _read(json.loads(file.read_bytes()), len(text))
             os.utime(file)  # the entries that nobody reads go first
             return shown
@@ -71,18 +84,38 @@ class Remembered:
             logger.info("What is remembered of a text cannot be read: %s", error)
             return None
 
-    def keep(self, text: str, findings: Sequence[Finding], pages: Mapping[str, str]) -> None:
-        """Remember what was found in a text. A folder that cannot be written to costs what would be remembered."""
+    def keep(
+        self,
+        text: str,
+        findings: Sequence[Finding],
+        pages: Mapping[str, str],
+        codes: frozenset[str] | None = None,
+    ) -> None:
+        """Remember what was found in a text. A folder that cannot be written to costs what would be remembered.
+
+        The text is one that parses, whole, and in which no fusion failed.
+        """
         if self._folder is None:
             return
         with suppress(OSError):
-            file = self._file(text)
+            file = self._file(text, codes)
             if file.exists():
                 return
             file.parent.mkdir(parents=True, exist_ok=True)
             beside = file.with_name(f"{file.name}.{os.getpid()}")
             beside.write_text(json.dumps(_written(findings, pages)), encoding="utf-8")
             beside.replace(file)
+
+    def tidy(self) -> None:
+        """`forget_the_oldest`, once a day."""
+        if self._folder is None:
+            return
+        with suppress(OSError):
+            done = self._folder / "tidied"
+            if not done.exists() or time.time() - done.stat().st_mtime > _DAY:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                done.touch()
+                self.forget_the_oldest()
 
     def forget_the_oldest(self) -> None:
         """Remove what other versions of fuselight left, and the entries beyond the most that are kept."""
@@ -98,9 +131,10 @@ class Remembered:
                 for entry in entries[: len(entries) - _MOST_ENTRIES]:
                     entry.unlink(missing_ok=True)
 
-    def _file(self, text: str) -> Path:
+    def _file(self, text: str, codes: frozenset[str] | None) -> Path:
         assert self._folder is not None
-        name = blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+        told = text if codes is None else f"{text}\0{','.join(sorted(codes))}"
+        name = blake2b(told.encode(errors="surrogatepass"), digest_size=16).hexdigest()
         return self._folder / self._version / name[:2] / f"{name[2:]}.json"
 
     @cached_property
