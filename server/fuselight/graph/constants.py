@@ -124,8 +124,13 @@ def _named(module: Module, owner: ClassInfo | None, value: Value, graph: Graph) 
         return None
     if node.value.id != self_parameter(graph.function):
         return None
+    if value.inputs[0].kind != "parameter":
+        return None
+    own = _assignments(owner, node.attr)
+    if any(one is None or number_in(module, one) is None for one in own):
+        return None  # whatever the rest of the family assigns
     assigned = sole_assignment(module, owner, node.attr)
-    return number_in(module, assigned) if assigned is not None and value.inputs[0].kind == "parameter" else None
+    return number_in(module, assigned) if assigned is not None else None
 
 
 def number_in(module: Module, node: ast.expr) -> float | None:
