@@ -72,6 +72,16 @@ def test_packaging_asks_nothing_and_warns_of_nothing(extension):
     assert not warnings, said
 
 
+def test_packaging_needs_no_network(extension):
+    apart = [program("unshare", "util-linux"), "--user", "--map-root-user", "--net"]
+    if subprocess.run([*apart, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("no process may be without a network here")
+    package = extension / "dist" / "fuselight.vsix"
+    package.unlink()
+    run(*apart, program("npm", "npm"), "run", "package", cwd=extension)
+    assert package.is_file()
+
+
 @pytest.fixture(scope="module")
 def functions(extension, tmp_path_factory):
     """The extension's modules that know nothing of VS Code, as scripts that Node can load."""
