@@ -161,6 +161,7 @@ def fix_file(task: FixTask) -> FixReport:
     from fuselight.analysis import Analysis, fix_all
     from fuselight.cli.run import FileError, engine_faults, remember, syntax_error, wanted_of
     from fuselight.project.reading import ReadingProblem, write_source
+    from fuselight.source.lines import LineIndex
 
     job = task.job
     source = job.source()
@@ -169,7 +170,7 @@ def fix_file(task: FixTask) -> FixReport:
     untouched = FixReport(job.path, source.data, source.data)
     known = job.remembered.of(source.text, job.settings.codes())
     if known is not None:
-        left = tuple(wanted_of(known.findings, source.text, job.settings))
+        left = tuple(wanted_of(known.findings, LineIndex(source.text), job.settings))
         if not any(finding.safety in task.allow for finding in left):
             return FixReport(job.path, source.data, source.data, left=left)
     before = Analysis(source.text, line_length=job.settings.line_length, codes=job.settings.codes())
@@ -179,9 +180,9 @@ def fix_file(task: FixTask) -> FixReport:
         fixed = fix_all(
             before,
             task.allow,
-            wanted=lambda version, finding: bool(wanted_of([finding], version.text, job.settings)),
+            wanted=lambda version, finding: bool(wanted_of([finding], version.lines, job.settings)),
         )
-        left = tuple(wanted_of(fixed.analysis.findings, fixed.text, job.settings))
+        left = tuple(wanted_of(fixed.analysis.findings, fixed.analysis.lines, job.settings))
     remember(job, fixed.analysis)
     data = source.encoded(fixed.text)
     if isinstance(data, ReadingProblem):

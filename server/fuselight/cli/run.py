@@ -128,7 +128,7 @@ def check_file(job: Job, wanted: Wanted) -> FileReport:
     if known is not None:
         found = [
             finding
-            for finding in wanted_of(known.findings, source.text, job.settings)
+            for finding in wanted_of(known.findings, LineIndex(source.text), job.settings)
             if finding.safety in job.settings.reported
         ]
         if not found or not wanted.fixes:
@@ -140,7 +140,7 @@ def check_file(job: Job, wanted: Wanted) -> FileReport:
         near = analysis.refusals if wanted.refused else ()
     remember(job, analysis)
     sites: list[Site] = []
-    for finding in _by_place(wanted_of((*found, *near), source.text, job.settings)):
+    for finding in _by_place(wanted_of((*found, *near), analysis.lines, job.settings)):
         fix = None
         if wanted.fixes and finding.refused is None:
             try:
@@ -165,13 +165,10 @@ def remember(job: Job, analysis: Analysis) -> None:
         job.remembered.keep(analysis.text, findings, pages_of(findings), analysis.codes)
 
 
-def wanted_of(findings: Iterable[Finding], text: str, settings: Settings) -> list[Finding]:
+def wanted_of(findings: Iterable[Finding], lines: LineIndex, settings: Settings) -> list[Finding]:
     """The findings and near misses of a text that have a selected code and that no comment silences."""
     selected = [finding for finding in findings if settings.includes(finding.code)]
-    if not selected:
-        return []
-    silencing, lines = suppressions(text), LineIndex(text)
-    return [finding for finding in selected if not silencing.silences(finding, lines)]
+    return [finding for finding in selected if not suppressions(lines.text).silences(finding, lines)]
 
 
 @contextmanager
