@@ -78,7 +78,9 @@ class Analysis:
             changes = Changes(previous._module.statements, [one.statement for one in placed])
             self._module = Module(placed, previous._module, changes)
             self._known = taken_over(previous._known, previous._version, previous._module, self._module, changes)
-            if "_fusions" in vars(previous) and changes.words.isdisjoint(_asked_words()):
+            asked = changes.words & _asked_words()
+            was_there, is_there = previous._module.mentions.statements_with, self._module.mentions.statements_with
+            if "_fusions" in vars(previous) and all(bool(was_there(one)) == bool(is_there(one)) for one in asked):
                 self._fusions, self._wanted = previous._fusions, previous._wanted
         self._fixes: dict[int, Fix | None] = {}
         self.scopes_matched = 0

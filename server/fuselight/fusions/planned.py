@@ -23,6 +23,7 @@ from fuselight.graph.classes import assigned_names
 from fuselight.graph.kinds import METADATA_ATTRIBUTES, is_random, read_as
 from fuselight.graph.values import Consumption, Use, Value, Write
 from fuselight.source.names import bound_names
+from fuselight.source.nodes import walk
 from fuselight.source.statements import Statement
 
 _FLOAT32 = 1e-7
@@ -183,12 +184,13 @@ class Planned:
     def _in_one_place(self) -> Refusal | None:
         """Every part is computed in this block, for this site or what stays, from values that do not change."""
         site, root, graph = self.site, self.root, self.site.graph
-        for node in ast.walk(self.target):
+        for node in walk(self.target):
             if isinstance(node, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom):
+                assert isinstance(node, ast.expr)
                 return Refusal("a name is bound inside the expression", Place(self.statement, node))
         if root.statement is not None and any(
-            isinstance(text, ast.JoinedStr) and any(one is root.node for one in ast.walk(text))
-            for text in ast.walk(root.statement)
+            isinstance(text, ast.JoinedStr) and any(one is root.node for one in walk(text))
+            for text in walk(root.statement)
         ):
             return Refusal("it stands in a text", site.place)
         self.gone = self._disappearing()

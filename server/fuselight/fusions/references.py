@@ -52,17 +52,17 @@ def reads_as_reference(scope: Scope) -> Refusal | None:
 def _beside_the_call(
     module: Module, scope: Scope, kinds: tuple[str, ...], root: ast.AST, operand: str | None
 ) -> Refusal | None:
-    if not any(word.lower() in kinds for word in words_around(scope.statement, scope.function)):
+    if module.once(("words", scope.function), lambda: _lower_words(scope)).isdisjoint(kinds):
         return None
     around_root = [one for one in around(scope.statement, root) if isinstance(one, ast.If | ast.IfExp | ast.Try)]
     for one in around_root:
         tested = one.test if isinstance(one, ast.If | ast.IfExp) else one
-        for node in ast.walk(tested):
+        for node in walk(tested):
             imported = isinstance(node, ast.alias) and node.name.rpartition(".")[2] in kinds
             named = isinstance(node, ast.Attribute | ast.Name | ast.Constant) and _names_kind(module, node, kinds)
             if imported or named:
                 return Refusal("it stands in for the call where torch lacks it", Place(scope.statement, tested))
-    if operand is None:
+    if operand is None or not any(name.lower() in kinds for name in scope.called):
         return None
     for branch, calls in module.once(("branches", scope.function), lambda: _branches(scope.function)):
         if not (branch in around_root and not branch.orelse):
@@ -72,6 +72,10 @@ def _beside_the_call(
                 if _names_kind(module, node.func, kinds) and ast.unparse(node.args[0]) == operand:
                     return Refusal("the call itself stands in another branch", Place(scope.statement, node))
     return None
+
+
+def _lower_words(scope: Scope) -> frozenset[str]:
+    return frozenset(map(str.lower, words_around(scope.statement, scope.function)))
 
 
 def _branches(function: Function) -> list[tuple[ast.If | ast.IfExp, list[ast.Call]]]:
