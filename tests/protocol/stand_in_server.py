@@ -27,6 +27,7 @@ class StandIn:
             subprocess.run([sys.executable, "-c", "print('printed by a child')"], check=True)
         self.text = text
         self.problems = ("broken",) if "BROKEN" in text else ()
+        self.is_faulty = False
         self.lines = LineIndex(text)
         self.line_length = line_length
         found = [self._finding(number, match) for number, match in enumerate(WORD.finditer(text))]

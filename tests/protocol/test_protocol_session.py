@@ -1,9 +1,6 @@
 """The life of a session: what is announced, what a message out of order or out of shape gets, how it ends."""
 
-import importlib.util
 import json
-import marshal
-import os
 import re
 import socket
 import subprocess
@@ -192,25 +189,6 @@ def test_a_fault_is_logged_with_its_traceback():
     assert (status, answers(received)[1]["result"]) == (0, None)
     assert "a fault in the engine" in log
     assert log.count("Traceback") == 1
-
-
-def test_starts_whatever_the_kept_code_is(tmp_path):
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
-    sent = frame(INITIALIZE) + frame(SHUTDOWN) + frame(EXIT)
-
-    def start():
-        done = subprocess.run(SERVER, input=sent, capture_output=True, timeout=60, check=False, env=environment)
-        assert list(answers(messages(done.stdout))) == [0, 99]
-        assert done.stderr == b""
-
-    start()
-    (kept,) = tmp_path.rglob("*.code")
-    good = kept.read_bytes()
-    magic = importlib.util.MAGIC_NUMBER
-    for content in (b"", b"no code", magic, magic + b"\xff", good[: len(good) // 2]):
-        kept.write_bytes(content)
-        start()
-        assert marshal.loads(kept.read_bytes()[len(magic) :]).keys() == marshal.loads(good[len(magic) :]).keys()
 
 
 def test_tcp_on_the_loopback_interface():

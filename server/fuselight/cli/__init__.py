@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -14,9 +15,16 @@ INTERRUPTED = 130
 
 def program() -> NoReturn:
     """Run the command of `sys.argv` and end the process."""
+    from fuselight.kept_code import keep_dataclasses, know_dataclasses
+
+    # What is imported lives for ever: to look for garbage among it is a tenth of the start. What runs for long looks
+    # for its own.
+    gc.disable()
+    know_dataclasses()
     status = main()
     if status == INTERRUPTED:
         _end_by_interrupt()
+    keep_dataclasses()
     sys.exit(status)
 
 

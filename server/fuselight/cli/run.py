@@ -333,6 +333,7 @@ def _in_processes(tasks: Sequence[_Task], run: Callable[[_Task], _T], processes:
     if multiprocessing.get_start_method() == "fork":
         for _ in preparing():
             pass  # once, and not in every process anew
+        gc.freeze()  # nor is it garbage to any of them
     with _interrupts() as raise_interrupt:
         with _pool(processes) as pool:
             # All submitted, and so all workers started, before the progress bar starts its thread.

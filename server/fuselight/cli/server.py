@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from typing import TYPE_CHECKING
 
 from fuselight.cli import FOUND_NOTHING
@@ -31,6 +32,7 @@ def add_command(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from fuselight.lsp import start
 
+    gc.enable()
     host, port = arguments.tcp or (None, None)
     start(host, port)
     return FOUND_NOTHING

@@ -27,6 +27,7 @@ from fuselight.fusions.pattern import (
     commonness,
     height,
     needed_kinds,
+    once_a_part,
     parse_pattern,
     parts_of,
 )
@@ -261,6 +262,7 @@ _ARITHMETIC = {
 """The operators of sums and products, and the words."""
 
 
+@once_a_part
 def _arithmetic_of(pattern: Pattern) -> frozenset[str]:
     """What of "sum" and "product" every spelling of a pattern has."""
     if isinstance(pattern, Either):
@@ -301,6 +303,7 @@ _SUMS = frozenset({"add", "sub", "neg", "mul", "div"})
 _CONVERTED = frozenset({f"method {name}" for name in "float double half bfloat16 contiguous to type type_as".split()})
 
 
+@once_a_part
 def _root_kinds(pattern: Pattern) -> frozenset[str] | None:
     """The graph's kinds that a site's root may have; None where a call of any spelling is the root."""
     match pattern:

@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import ast
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,23 @@ def _same(pattern: Pattern) -> Pattern:
     return _KNOWN.setdefault(found, found)
 
 
+_T = TypeVar("_T")
+
+
+def once_a_part(function: Callable[[Pattern], _T]) -> Callable[[Pattern], _T]:
+    """`function`, worked out once for every part of a pattern: many patterns have a part in common."""
+    # By identity, as equal parts are one object; each is kept, so that no other gets its identity.
+    known: dict[int, tuple[Pattern, _T]] = {}
+
+    def asked(pattern: Pattern) -> _T:
+        found = known.get(id(pattern))
+        if found is None:
+            found = known[id(pattern)] = pattern, function(pattern)
+        return found[1]
+
+    return asked
+
+
 def variables_of(pattern: Pattern) -> frozenset[str]:
     """The names of the metavariables."""
     if isinstance(pattern, Variable):
@@ -158,6 +177,7 @@ def variables_of(pattern: Pattern) -> frozenset[str]:
     return frozenset(name for part in parts_of(pattern) for name in variables_of(part))
 
 
+@once_a_part
 def parts_of(pattern: Pattern) -> tuple[Pattern, ...]:
     match pattern:
         case Product(factors=factors):
@@ -178,6 +198,7 @@ def parts_of(pattern: Pattern) -> tuple[Pattern, ...]:
             return ()
 
 
+@once_a_part
 def needed_kinds(pattern: Pattern) -> frozenset[frozenset[str]]:
     """Sets of kinds of which a site must hold one each; products and sums are not asked for."""
     match pattern:
@@ -209,6 +230,7 @@ _COMMON = frozenset(
 """Kinds that much code has, or a subscript or an operator spells."""
 
 
+@once_a_part
 def height(pattern: Pattern) -> int:
     """How many operators and calls may stand one inside the other at a site."""
     inner = max(map(height, parts_of(pattern)), default=0)
@@ -226,54 +248,73 @@ def height(pattern: Pattern) -> int:
 
 
 def _parsed(node: ast.expr) -> Pattern:
+    found = None
+    # The node's class alone first: a pattern has many nodes, and each that does not fit costs.
     match node:
-        case ast.Name(id=name):
-            return Number(_NUMBERS[name]) if name in _NUMBERS else Variable(name)
-        case ast.Constant(value=bool() | str() | None as value):
-            return Literal(value)
-        case ast.Constant(value=int() | float() as number):
-            return Number(float(number))
-        case ast.BinOp(left=left, op=ast.Mult(), right=right):
-            return _product(_parsed(left), _parsed(right))
-        case ast.BinOp(left=left, op=ast.Div(), right=right):
-            return _product(_parsed(left), _power(_parsed(right), -1.0))
-        case ast.BinOp(left=left, op=ast.Pow(), right=right):
-            exponent = _parsed(right)
-            if isinstance(exponent, Number):
-                return _power(_parsed(left), exponent.value)
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return _sum((1.0, _parsed(left)), (1.0, _parsed(right)))
-        case ast.BinOp(left=left, op=ast.Sub(), right=right):
-            return _sum((1.0, _parsed(left)), (-1.0, _parsed(right)))
-        case ast.BinOp(left=left, op=ast.MatMult(), right=right):
-            return Call("matmul", ((0, _parsed(left)), (1, _parsed(right))))
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return _product(Number(-1.0), _parsed(operand))
-        case ast.Compare(left=left, ops=[operation], comparators=[right]):
-            kind = _COMPARED.get(type(operation))
-            if kind is not None:
-                first, second = (right, left) if isinstance(operation, ast.Lt | ast.LtE) else (left, right)
-                return Call(kind, (("input", _parsed(first)), ("other", _parsed(second))))
-        case ast.Tuple(elts=elements) | ast.List(elts=elements):
-            return Display(tuple(map(_parsed, elements)))
-        case ast.Call(func=ast.Name(id="either"), args=options, keywords=[]) if len(options) > 1:
-            return Either(tuple(map(_parsed, options)))
-        case ast.Call(func=ast.Name(id="cast"), args=[inner], keywords=[]):
-            return Cast(_parsed(inner))
-        case ast.Call(func=ast.Name(id="item"), args=[whole, ast.Constant(value=int() as index)], keywords=[]):
-            return Item(_parsed(whole), index)
+        case ast.Name():
+            found = Number(_NUMBERS[node.id]) if node.id in _NUMBERS else Variable(node.id)
         case ast.Call(func=ast.Name(id=kind)):
-            return _call(kind, node)
+            found = _call(kind, node)
+        case ast.Constant():
+            found = _constant(node)
+        case ast.BinOp():
+            found = _operation(node.op, node.left, node.right)
+        case ast.UnaryOp(op=ast.USub()):
+            found = _product(Number(-1.0), _parsed(node.operand))
+        case ast.Compare(ops=[operation], comparators=[right]):
+            comparison = _COMPARED.get(type(operation))
+            if comparison is not None:
+                first, second = (right, node.left) if isinstance(operation, ast.Lt | ast.LtE) else (node.left, right)
+                found = Call(comparison, (("input", _parsed(first)), ("other", _parsed(second))))
+        case ast.Tuple() | ast.List():
+            found = Display(tuple(map(_parsed, node.elts)))
         case _:
             pass
-    raise ValueError(f"no pattern: {ast.unparse(node)}")
+    if found is None:
+        raise ValueError(f"no pattern: {ast.unparse(node)}")
+    return found
 
 
-def _call(kind: str, node: ast.Call) -> Pattern:
+def _constant(node: ast.Constant) -> Pattern | None:
+    value = node.value
+    if value is None or isinstance(value, bool | str):
+        return Literal(value)
+    return Number(float(value)) if isinstance(value, int | float) else None
+
+
+def _operation(operator: ast.operator, left: ast.expr, right: ast.expr) -> Pattern | None:
+    match operator:
+        case ast.Mult():
+            return _product(_parsed(left), _parsed(right))
+        case ast.Add():
+            return _sum((1.0, _parsed(left)), (1.0, _parsed(right)))
+        case ast.Sub():
+            return _sum((1.0, _parsed(left)), (-1.0, _parsed(right)))
+        case ast.Div():
+            return _product(_parsed(left), _power(_parsed(right), -1.0))
+        case ast.Pow():
+            exponent = _parsed(right)
+            return _power(_parsed(left), exponent.value) if isinstance(exponent, Number) else None
+        case ast.MatMult():
+            return Call("matmul", ((0, _parsed(left)), (1, _parsed(right))))
+        case _:
+            return None
+
+
+def _call(kind: str, node: ast.Call) -> Pattern | None:
+    match kind, node.args, node.keywords:
+        case "either", [_, _, *_], []:
+            return Either(tuple(map(_parsed, node.args)))
+        case "cast", [inner], []:
+            return Cast(_parsed(inner))
+        case "item", [whole, ast.Constant(value=int() as index)], []:
+            return Item(_parsed(whole), index)
+        case _:
+            pass
     arguments: list[tuple[int | str, Pattern]] = list(enumerate(map(_parsed, node.args)))
     for keyword in node.keywords:
         if keyword.arg is None:
-            raise ValueError(f"no pattern: {ast.unparse(node)}")
+            return None
         arguments.append((keyword.arg, _parsed(keyword.value)))
     first = arguments[0][1] if arguments else None
     if len(arguments) == 1 and isinstance(first, Number) and kind in _FOLDED:

@@ -28,6 +28,7 @@ from fuselight.lsp import (
     hover,
     notebooks,
     recall,
+    startup,
     transport,
     warmup,
     workspace_diagnostics,
@@ -101,7 +102,7 @@ class FuselightServer(LanguageServer):
         from fuselight.project.remembered import Remembered  # the start does not wait for it
 
         remembered = Remembered.of_user()
-        self.backlog.add("what is remembered", remembered.forget_the_oldest, Priority.BACKGROUND)
+        self.backlog.add("what is remembered", remembered.tidy, Priority.BACKGROUND)
         return remembered
 
     def run(self) -> int:
@@ -181,6 +182,7 @@ class FuselightServer(LanguageServer):
         """The client is ready for requests of the server's own."""
         configuration.register(self)
         self.when_idle("the catalogue", warmup.load_catalogue)
+        self.backlog.add("the start", startup.keeping, Priority.BACKGROUND)
 
     def document(self, uri: str) -> Document | None:
         """The open Python document at `uri`."""

@@ -1,79 +1,117 @@
-"""A faster start: the code that attrs writes for the protocol's classes is compiled once and kept, as imports are.
+"""A faster start: of the protocol's classes only those that are named are made, and what is compiled for them is kept.
 
-`lsprotocol` has some 550 classes; attrs writes methods for each and compiles them whenever they are imported. That is
-two fifths of the time until the server answers. What is kept lies in `__pycache__`, where Python keeps its own.
+`lsprotocol` has some 550 classes. `lazy_types` makes each when it is first named; attrs and cattrs write methods for it
+and compile them in every process anew. The code of both lies in `__pycache__`, where Python keeps its own. A start that
+does not find it there takes half as long again, and all else is the same.
 """
 
 from __future__ import annotations
 
 import gc
-import importlib.util
 import marshal
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
-from hashlib import blake2b
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType
-from typing import cast
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from fuselight import kept_code
+
+if TYPE_CHECKING:
+    from fuselight.lsp.lazy_types import Pieces
+
+_TYPES = "lsprotocol.types"
+_COMPILING = ("attr._make", "cattrs.gen")
+_OWN = ("startup.py", "lazy_types.py")
 
 
 @contextmanager
 def quick_imports() -> Generator[None]:
-    """Within, importing the protocol is quick: no compiling of what is known, and no looking for garbage."""
-    cached = importlib.util.cache_from_source(str(Path(__file__).with_name("attrs_methods.py")))
-    compiled = _Compiled(Path(cached).with_suffix(".code"))
+    """Within, importing the protocol is quick, and no garbage is looked for."""
     was_enabled = gc.isenabled()
     # Importing makes hundreds of thousands of objects that live for ever: looking for cycles among them costs a tenth
     # of the start, and looking again a pause at each full collection later.
     gc.disable()
-    module = vars(importlib.import_module("attr._make"))
-    # A global of that name hides the built-in one. Where attrs comes to compile in another place, nothing is gained
-    # and nothing breaks.
-    module["compile"] = compiled
     try:
+        _prepare()
         yield
     finally:
-        del module["compile"]
-        compiled.keep()
         gc.freeze()
         if was_enabled:
             gc.enable()
 
 
-class _Compiled:
-    """The built-in `compile`, remembering."""
+def keeping() -> Iterator[None]:
+    """Keep what this session had to compile, for the next one; in slices."""
+    kept_code.keep_dataclasses()
+    yield from _kept.keep() if _kept is not None else ()
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._known = _read(file)
-        self._used: dict[bytes, CodeType] = {}
 
-    def __call__(self, source: str, filename: str, mode: str) -> CodeType:
-        # The few other classes have methods that list a set, in another order at each start.
-        if "lsprotocol" not in filename:
-            return compile(source, filename, mode)
-        key = blake2b(f"{mode}\0{filename}\0{source}".encode(), digest_size=16).digest()
-        code = self._used[key] = self._known.get(key) or compile(source, filename, mode)
+def _prepare() -> None:
+    global _kept
+    spec = find_spec(_TYPES)
+    if spec is None or spec.origin is None:
+        return
+    _kept = _Kept(spec.origin)
+    for name in _COMPILING:
+        # A global of that name hides the built-in one. Where these come to compile in another place, nothing is gained
+        # and nothing breaks.
+        vars(import_module(name))["compile"] = _kept.compile
+    if _kept.pieces is not None and _TYPES not in sys.modules:
+        from fuselight.lsp.lazy_types import import_in_pieces
+
+        import_in_pieces(spec, spec.origin, _kept.pieces)
+
+
+class _Kept:
+    """What is kept from one session to the next; nothing of it, where it is of other versions than these."""
+
+    def __init__(self, types: str) -> None:
+        self._types = types
+        self._file = kept_code.place("protocol")
+        self._stamp = _stamp(types)
+        self.pieces: Pieces | None = None
+        self._methods: dict[str, tuple[tuple[int, int], bytes]] = {}
+        with suppress(TypeError, ValueError):
+            stamp, pieces, methods = kept_code.read(self._file)
+            if stamp == self._stamp:
+                self.pieces, self._methods = pieces, methods
+        self._is_written = self.pieces is not None
+
+    def compile(self, source: str, filename: str, mode: str) -> CodeType:
+        """The built-in `compile`, remembering by the name that the code goes by."""
+        told = len(source), crc32(source.encode())
+        known = self._methods.get(filename)
+        if known is not None and known[0] == told:
+            return marshal.loads(known[1])
+        code = compile(source, filename, mode, dont_inherit=True)
+        # One class has methods that list a set, in another order at each start: kept once, and then compiled.
+        if known is None and filename.startswith("<"):
+            self._methods[filename] = told, marshal.dumps(code)
+            self._is_written = False
         return code
 
-    def keep(self) -> None:
-        if self._used.keys() == self._known.keys() or sys.dont_write_bytecode:
+    def keep(self) -> Iterator[None]:
+        if self._is_written:
             return
-        beside = self._file.with_name(f"{self._file.name}.{os.getpid()}")
-        # A place that cannot be written to costs the time that would have been saved, no more.
-        with suppress(OSError):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(importlib.util.MAGIC_NUMBER + marshal.dumps(self._used))
-            beside.replace(self._file)
+        self._is_written = True
+        if self.pieces is None and kept_code.is_writable(self._file):
+            from fuselight.lsp.lazy_types import cut
+
+            self.pieces = yield from cut(sys.modules[_TYPES], self._types)
+        kept_code.write(self._file, (self._stamp, self.pieces, self._methods))
 
 
-def _read(file: Path) -> dict[bytes, CodeType]:
-    try:
-        data = file.read_bytes()
-        if data.startswith(importlib.util.MAGIC_NUMBER):
-            return cast("dict[bytes, CodeType]", marshal.loads(data[len(importlib.util.MAGIC_NUMBER) :]))
-    except (OSError, EOFError, ValueError, TypeError):
-        pass
-    return {}
+_kept: _Kept | None = None
+
+
+def _stamp(types: str) -> list[object]:
+    """What the code depends on."""
+    own = (Path(__file__).with_name(name) for name in _OWN)
+    files = [types, *own, *(import_module(name).__file__ or "" for name in _COMPILING)]
+    return [(status.st_mtime_ns, status.st_size) for status in map(os.stat, files)]

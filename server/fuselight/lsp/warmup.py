@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
+from fuselight.lsp import startup
 from fuselight.lsp.transport import Json
 from fuselight.lsp.work import Steps
 
@@ -30,8 +31,7 @@ def schedule(server: FuselightServer) -> None:
         return
     server.is_warm = True
     converter = server.protocol._converter  # pyright: ignore[reportPrivateUsage]
-    for number, (request, response) in enumerate(_MESSAGES):
-        server.when_idle(("warm-up", number), partial(_convert, converter, request, response))
+    server.when_idle("warm-up", partial(_convert, converter))
     server.when_idle("rewriting", threading.Thread(target=_load_rewriting, daemon=True).start)
     # The thread may not hold the interpreter for as long as a user would notice at each key.
     sys.setswitchinterval(0.0005)
@@ -51,77 +51,82 @@ def _load_rewriting() -> None:
         logger.exception("The warm-up failed")
 
 
-def _convert(converter: Converter, request: Json, response: object) -> None:
+def _convert(converter: Converter) -> Steps:
     """Have the converter write its code for these, which it does when it first meets each class."""
-    assert isinstance(request, dict)
-    request_type = types.METHOD_TO_TYPES[str(request["method"])][0]
-    converter.structure(request, request_type)
-    converter.unstructure(response)
+    for request, response in _messages():
+        yield
+        request_type = types.METHOD_TO_TYPES[str(request["method"])][0]
+        converter.structure(request, request_type)
+        converter.unstructure(response)
+    yield from startup.keeping()
 
 
 _PLACE: Json = {"start": {"line": 0, "character": 0}, "end": {"line": 0, "character": 0}}
 _DOCUMENT: Json = {"uri": "file:///model.py", "version": 0}
-_RANGE = types.Range(types.Position(0, 0), types.Position(0, 0))
-_DIAGNOSTIC = types.Diagnostic(
-    _RANGE,
-    "",
-    types.DiagnosticSeverity.Information,
-    "FUS000",
-    related_information=[types.DiagnosticRelatedInformation(types.Location("", _RANGE), "")],
-)
-_EDIT = types.WorkspaceEdit(
-    changes={"": [types.TextEdit(_RANGE, "")]},
-    document_changes=[
-        types.TextDocumentEdit(types.OptionalVersionedTextDocumentIdentifier("", 0), [types.TextEdit(_RANGE, "")])
-    ],
-)
-_ACTION = types.CodeAction(
-    "", kind=types.CodeActionKind.QuickFix, diagnostics=[_DIAGNOSTIC], edit=_EDIT, data={}, is_preferred=True
-)
+
+
+def _messages() -> list[tuple[dict[str, Json], object]]:
+    place = types.Range(types.Position(0, 0), types.Position(0, 0))
+    diagnostic = types.Diagnostic(
+        place,
+        "",
+        types.DiagnosticSeverity.Information,
+        "FUS000",
+        related_information=[types.DiagnosticRelatedInformation(types.Location("", place), "")],
+    )
+    edit = types.WorkspaceEdit(
+        changes={"": [types.TextEdit(place, "")]},
+        document_changes=[
+            types.TextDocumentEdit(types.OptionalVersionedTextDocumentIdentifier("", 0), [types.TextEdit(place, "")])
+        ],
+    )
+    action = types.CodeAction(
+        "", kind=types.CodeActionKind.QuickFix, diagnostics=[diagnostic], edit=edit, data={}, is_preferred=True
+    )
+    return [
+        (
+            _request(
+                types.TEXT_DOCUMENT_DID_CHANGE,
+                textDocument=_DOCUMENT,
+                contentChanges=[{"range": _PLACE, "text": ""}, {"text": ""}],
+            ),
+            None,
+        ),
+        (
+            _request(types.TEXT_DOCUMENT_DIAGNOSTIC, textDocument=_DOCUMENT),
+            types.DocumentDiagnosticResponse(0, types.RelatedFullDocumentDiagnosticReport([diagnostic])),
+        ),
+        (
+            _request(
+                types.TEXT_DOCUMENT_CODE_ACTION,
+                textDocument=_DOCUMENT,
+                range=_PLACE,
+                context={
+                    "diagnostics": [
+                        {"range": _PLACE, "message": "", "severity": 3, "code": "", "source": "", "data": {}}
+                    ],
+                    "only": ["quickfix"],
+                    "triggerKind": 1,
+                },
+            ),
+            types.CodeActionResponse(0, [action]),
+        ),
+        (
+            _request(
+                types.CODE_ACTION_RESOLVE,
+                title="",
+                kind="quickfix",
+                diagnostics=[{"range": _PLACE, "message": ""}],
+                data={},
+            ),
+            types.CodeActionResolveResponse(0, action),
+        ),
+        (
+            _request(types.TEXT_DOCUMENT_HOVER, textDocument=_DOCUMENT, position={"line": 0, "character": 0}),
+            types.HoverResponse(0, types.Hover(types.MarkupContent(types.MarkupKind.Markdown, ""), place)),
+        ),
+    ]
 
 
 def _request(method: str, **params: Json) -> dict[str, Json]:
     return {"jsonrpc": "2.0", "id": 0, "method": method, "params": params}
-
-
-_MESSAGES: list[tuple[dict[str, Json], object]] = [
-    (
-        _request(
-            types.TEXT_DOCUMENT_DID_CHANGE,
-            textDocument=_DOCUMENT,
-            contentChanges=[{"range": _PLACE, "text": ""}, {"text": ""}],
-        ),
-        None,
-    ),
-    (
-        _request(types.TEXT_DOCUMENT_DIAGNOSTIC, textDocument=_DOCUMENT),
-        types.DocumentDiagnosticResponse(0, types.RelatedFullDocumentDiagnosticReport([_DIAGNOSTIC])),
-    ),
-    (
-        _request(
-            types.TEXT_DOCUMENT_CODE_ACTION,
-            textDocument=_DOCUMENT,
-            range=_PLACE,
-            context={
-                "diagnostics": [{"range": _PLACE, "message": "", "severity": 3, "code": "", "source": "", "data": {}}],
-                "only": ["quickfix"],
-                "triggerKind": 1,
-            },
-        ),
-        types.CodeActionResponse(0, [_ACTION]),
-    ),
-    (
-        _request(
-            types.CODE_ACTION_RESOLVE,
-            title="",
-            kind="quickfix",
-            diagnostics=[{"range": _PLACE, "message": ""}],
-            data={},
-        ),
-        types.CodeActionResolveResponse(0, _ACTION),
-    ),
-    (
-        _request(types.TEXT_DOCUMENT_HOVER, textDocument=_DOCUMENT, position={"line": 0, "character": 0}),
-        types.HoverResponse(0, types.Hover(types.MarkupContent(types.MarkupKind.Markdown, ""), _RANGE)),
-    ),
-]
