@@ -1,4 +1,4 @@
-"""Source text to LibCST, one expression at a time; nothing else gets through."""
+"""Source text to LibCST, one expression or function at a time; nothing else gets through."""
 
 from __future__ import annotations
 
@@ -70,6 +70,14 @@ def parse_value(text: str, *, node: str) -> tuple[Star, cst.BaseExpression]:
     stripped = text.strip()
     star: Star = "**" if stripped.startswith("**") else "*" if stripped.startswith("*") else ""
     return star, parse_expression(stripped[len(star) :], node=node, bracketed=True, shown=text)
+
+
+def parse_function(source: str, name: str) -> cst.FunctionDef:
+    """Parse the source of one function, which the errors call `name`."""
+    function = cst.parse_statement(source)
+    if not isinstance(function, cst.FunctionDef):
+        raise EmitError("this is no function", node=name, text=source)
+    return function
 
 
 def argument(value: cst.BaseExpression, *, name: str | None = None, star: Star = "") -> cst.Arg:

@@ -200,9 +200,9 @@ class OldConvolution(nn.Module):
 def merged_attention(bias: bool = True, imports: dict[str, str] | None = None) -> types.ModuleType:
     emitter = PythonSnippetEmitter(imports={} if imports is None else imports)
     parameters = ["weight", "bias"] if bias else ["weight"]
-    hook = emitter.emit_merge_hook("_load_split", "qkv_proj", ["q_proj", "k_proj", "v_proj"], parameters)
+    hook = emitter.load_hooks.emit_merge("_load_split", "qkv_proj", ["q_proj", "k_proj", "v_proj"], parameters)
     linear = node("Linear", "qkv_proj", arg_0="4", arg_1="8", bias=str(bias))
-    init = block(emitter, emitter.emit_init(linear), emitter.emit_hook_registration("_load_split"))
+    init = block(emitter, emitter.emit_init(linear), emitter.load_hooks.emit_registration("_load_split"))
     forward = block(emitter, emitter.emit_call(linear, ["x"], "y"))
     given = "".join(f"import {origin} as {local}\n" for local, origin in (imports or {}).items())
     return module(
@@ -215,11 +215,11 @@ def merged_attention(bias: bool = True, imports: dict[str, str] | None = None) -
 
 def folded_convolution(track: bool = True, dtype: str = "torch.float32") -> types.ModuleType:
     emitter = PythonSnippetEmitter(imports={"torch": "torch"}, line_length=60)
-    hook = emitter.emit_fold_bias_hook("_fold_bias") if track else emitter.emit_drop_bias_hook("_fold_bias")
+    hook = emitter.load_hooks.emit_fold_bias("_fold_bias") if track else emitter.load_hooks.emit_drop_bias("_fold_bias")
     conv = node("Conv2d", "conv1", arg_0="3", arg_1="4", arg_2="3", bias="False", dtype=dtype)
     norm = node("BatchNorm2d", "bn1", arg_0="4", track_running_stats=str(track), dtype=dtype)
     arguments = {"layer": '"conv1"'} | ({"norm": '"bn1"'} if track else {})
-    register = emitter.emit_hook_registration("_fold_bias", arguments)
+    register = emitter.load_hooks.emit_registration("_fold_bias", arguments)
     init = block(emitter, emitter.emit_init(conv), emitter.emit_init(norm), register)
     assert [required.statement() for required in emitter.missing_imports] == ["import functools"]
     return module(
@@ -362,7 +362,7 @@ def test_a_merge_that_cannot_be_named_is_refused(
     merged: str, parts: list[str], parameters: list[str], text: str
 ) -> None:
     with pytest.raises(EmitError) as caught:
-        PythonSnippetEmitter().emit_merge_hook("_load", merged, parts, parameters)
+        PythonSnippetEmitter().load_hooks.emit_merge("_load", merged, parts, parameters)
     assert (caught.value.node, caught.value.text) == ("_load", text)
 
 
@@ -371,4 +371,4 @@ def test_a_merge_that_cannot_be_named_is_refused(
 )
 def test_a_hook_that_cannot_be_registered_is_refused(hook: str, arguments: dict[str, str]) -> None:
     with pytest.raises(EmitError):
-        PythonSnippetEmitter().emit_hook_registration(hook, arguments)
+        PythonSnippetEmitter().load_hooks.emit_registration(hook, arguments)

@@ -125,7 +125,7 @@ def statement(emitter: PythonSnippetEmitter, make: Expressions) -> libcst.BaseSt
         case 6:
             return emitter.emit_delete(choose.sample(make.TARGETS, choose.randint(1, 5)))
         case _:
-            return emitter.emit_hook_registration("_load_merged_projections", {"layer": make.expression(1)})
+            return emitter.load_hooks.emit_registration("_load_merged_projections", {"layer": make.expression(1)})
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -224,7 +224,7 @@ def test_indents(indent: str, unit: str, laid_out: str) -> None:
 
 def test_a_function_takes_the_indent_unit() -> None:
     emitter = PythonSnippetEmitter(indent_unit="\t")
-    lines = emitter.render(emitter.emit_fold_bias_hook("_fold"), "\t").splitlines()
+    lines = emitter.render(emitter.load_hooks.emit_fold_bias("_fold"), "\t").splitlines()
     assert lines[0].startswith("\tdef _fold(")
     assert all(line.startswith("\t\t") and "    " not in line for line in lines[1:])
     assert ast.parse("if x:\n" + "\n".join(lines))
@@ -236,9 +236,9 @@ def test_hooks_are_laid_out_as_black_does(line_length: int, parts: list[str]) ->
     emitter = PythonSnippetEmitter(line_length=line_length)
     merged = "_".join(parts)
     for node in (
-        emitter.emit_merge_hook(f"_load_{merged}", merged, parts, ["weight", "bias"]),
-        emitter.emit_merge_hook(f"_load_{merged}", merged, parts, ["weight"]),
-        emitter.emit_fold_bias_hook(f"_fold_the_bias_of_{merged}"),
+        emitter.load_hooks.emit_merge(f"_load_{merged}", merged, parts, ["weight", "bias"]),
+        emitter.load_hooks.emit_merge(f"_load_{merged}", merged, parts, ["weight"]),
+        emitter.load_hooks.emit_fold_bias(f"_fold_the_bias_of_{merged}"),
     ):
         source = emitter.render(node)
         assert source == formatted(libcst.Module([node]).code, line_length)

@@ -468,3 +468,40 @@ NOTHING = [
 @pytest.mark.parametrize(("forward", "init"), [one[1:] for one in NOTHING], ids=[one[0] for one in NOTHING])
 def test_no_candidate(forward: str, init: str) -> None:
     assert refused(file(forward, init), CODE) == []
+
+
+@pytest.mark.parametrize("behind", ["for d in range(3):\n    self.n = d", "d = 4"])
+def test_a_width_whose_name_is_bound_anew_behind(behind: str) -> None:
+    init = f"d = 16\n{LAYERS.replace('16', 'd')}\n{behind}"
+    assert "nn.MultiheadAttention(d, 4, batch_first=True)" in offered(file(PLAIN, init))
+
+
+def test_a_width_whose_name_is_bound_anew_between() -> None:
+    first, *others = LAYERS.replace("16", "d").split("\n")
+    init = "\n".join(["d = 16", first, "d = 8", "d = 16", *others, "d = 2"])
+    (reason,) = refused(file(PLAIN, init), CODE)
+    assert "may change a size" in reason
+
+
+@pytest.mark.parametrize(
+    ("forward", "init"),
+    [
+        (
+            "q, k, v = (rearrange(one(x), 'b n (h d) -> b h n d', h=0) for one in (self.q, self.k, self.v))\n"
+            + WEIGHTS
+            + "return self.o(rearrange(a @ v, 'b h n d -> b n (h d)'))",
+            LAYERS,
+        ),
+        (
+            "".join(f"{one} = rearrange(self.{one}(x), 'b n (h d) -> b h n d', h=0)\n" for one in "qkv")
+            + WEIGHTS
+            + "return self.o(rearrange(a @ v, 'b h n d -> b n (h d)'))",
+            LAYERS,
+        ),
+    ],
+    ids=["no heads, in a loop", "no heads"],
+)
+def test_what_cannot_be_read_is_no_fault(forward: str, init: str) -> None:
+    analysis = Analysis(file(forward, init, head="from einops import rearrange\n"))
+    assert CODE not in {one.code for one in analysis.findings}
+    assert not analysis.is_faulty

@@ -42,7 +42,6 @@ from fuselight.fusions import provenance
 from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion
 from fuselight.fusions.class_bodies import (
     ClassBody,
-    Outline,
     Way,
     called_kind,
     class_body,
@@ -50,6 +49,7 @@ from fuselight.fusions.class_bodies import (
     is_whole,
     ways,
 )
+from fuselight.fusions.class_outlines import Outline
 from fuselight.fusions.matching import Operand
 from fuselight.fusions.model import Safety
 from fuselight.fusions.repeated_reshape import is_first_size

@@ -52,7 +52,9 @@ from dataclasses import dataclass
 from fuselight.fusions import provenance, sizes
 from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion, model_text
 from fuselight.fusions.cells import constructors, made_together
-from fuselight.fusions.layouts import Attention, LayerRef, Leaf, Parameter, Read, Reading, Tensor, read
+from fuselight.fusions.drawn_sizes import Parameter
+from fuselight.fusions.forward_readings import Attention, Read, Reading, read
+from fuselight.fusions.layouts import LayerRef, Leaf, Tensor
 from fuselight.fusions.model import Safety
 from fuselight.fusions.naming import free_attribute, free_function, snake_case
 from fuselight.fusions.needs import higher_gradients

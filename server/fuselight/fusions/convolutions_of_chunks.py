@@ -44,10 +44,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from fuselight.fusions import provenance, sizes
 from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion, model_text
+from fuselight.fusions.chunks import CUTS, Cut, cut_of, operand_of, pieces_of
 from fuselight.fusions.lists import LIST, alike, called_itself, elements_of, list_of
 from fuselight.fusions.model import Safety
 from fuselight.fusions.naming import free_attribute, free_function, merged_name, snake_case
@@ -74,7 +74,6 @@ from fuselight.fusions.siblings import (
     refusal,
     unlike,
 )
-from fuselight.fusions.slices import slice_of
 from fuselight.fusions.walks import walked
 from fuselight.graph.classes import ClassInfo, Layer, local_names, resolve
 from fuselight.graph.mentions import self_parameter
@@ -94,23 +93,8 @@ _SORTS: Mapping[str, Sort] = {
     for sort in CONVOLUTIONS
 }
 
-_CUTS = frozenset({"chunk", "split", "method tensor_split", "torch.tensor_split"})
-
-
 _TWO = "self.c1 = nn.Conv2d(4, 6, 3)\nself.c2 = nn.Conv2d(4, 6, 3)"
 _CHUNKS = "a, b = x.chunk(2, 1)\n"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Cut:
-    """How the input is cut into what the convolutions take."""
-
-    source: Value
-    node: ast.expr
-    """Where the source stands."""
-    dim: int
-    inner: tuple[Value, ...]
-    """What is computed for the convolutions alone: the pieces, and the call that cuts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -317,25 +301,25 @@ class M(nn.Module):
                 yield from self._of_list(module, scope, graph, owner, listed)
                 continue
             site = _site(root)
-            cut = _cut(module, site) if site is not None else None
+            cut = cut_of(module, _pieces(site)) if site is not None else None
             if site is not None and cut is not None:
                 yield self._match(module, scope, graph, owner, site, cut)
 
     def _match(
-        self, module: Module, scope: Scope, graph: Graph, owner: ClassInfo, site: _Site, cut: _Cut | Refusal
+        self, module: Module, scope: Scope, graph: Graph, owner: ClassInfo, site: _Site, cut: Cut | Refusal
     ) -> Match:
         assert site.root.node is not None
         names = listed([call.layer.attribute for call in site.calls if call.layer is not None])
         message = f"{names} are convolutions of the chunks of one value, concatenated"
         at = Place(scope.statement, site.root.node)
-        found = _merged(module, scope, graph, owner, site, cut) if isinstance(cut, _Cut) else cut
+        found = _merged(module, scope, graph, owner, site, cut) if isinstance(cut, Cut) else cut
         if isinstance(found, Refusal):
             others = tuple(Place(scope.statement, call.node) for call in site.calls if call.node is not None)
             why = Refusal(found.reason, found.at or at)
             return Match(type(self), scope.name, at, message, others=others, refused=why)
         one, held, note = found
-        argument = " ".join(scope.statement.source(cut.node).split()) if isinstance(cut, _Cut) else ""
-        inner = [*site.calls, site.container, *(cut.inner if isinstance(cut, _Cut) else ())]
+        argument = " ".join(scope.statement.source(cut.node).split()) if isinstance(cut, Cut) else ""
+        inner = [*site.calls, site.container, *(cut.inner if isinstance(cut, Cut) else ())]
         places = [Place(scope.statement, value.node) for value in inner if value.node is not None]
         places += [Place(scope.statement, node) for node in held]
 
@@ -401,152 +385,21 @@ def _site(root: Value) -> _Site | None:
     return _Site(root, container, calls)
 
 
-# -- the chunks
-
-
-def _cut(module: Module, site: _Site) -> _Cut | Refusal | None:
-    """How the inputs of the convolutions are cut from one value; None where they are not."""
-    pieces: list[Value] = []
+def _pieces(site: _Site) -> list[Value]:
+    """What the convolutions take."""
+    found: list[Value] = []
     for call in site.calls:
         piece = input_of(call)
         assert piece is not None
-        pieces.append(piece)
-    wholes = [piece.inputs[0] for piece in pieces if piece.kind in ("unpack", "getitem") and piece.inputs]
-    if len(wholes) != len(pieces) or any(whole is not wholes[0] for whole in wholes):
-        return None
-    if wholes[0].kind in _CUTS:
-        return _taken_apart(pieces, wholes[0])
-    return _sliced(module, pieces, wholes[0]) if all(piece.kind == "getitem" for piece in pieces) else None
-
-
-def _taken_apart(pieces: Sequence[Value], whole: Value) -> _Cut | Refusal | None:
-    """The pieces of `x.chunk(2, 1)`, unpacked or taken by their numbers."""
-    source = argument(whole, 0, "tensor" if whole.kind == "split" else "input")
-    node = _operand(whole)
-    if source is None or node is None:
-        return None
-    indices: list[int] = []
-    counts: set[int] = set()
-    for piece in pieces:
-        if piece.kind == "unpack":
-            count = _targets(piece, whole)
-            index = piece.index
-        else:
-            count = _pieces_of(whole)
-            index = piece.inputs[1].constant
-        if count is None:
-            return Refusal("how many pieces the input is cut into is not shown")
-        if type(index) is not int:
-            return None
-        counts.add(count)
-        indices.append(index + count if index < 0 else index)
-    if counts != {len(pieces)} or sorted(indices) != list(range(len(pieces))):
-        return Refusal("what is concatenated is not all of the input")
-    if indices != sorted(indices):
-        return Refusal("the results are concatenated in another order than the chunks")
-    given = argument(whole, 2, "dim")
-    dim = given.constant if given is not None else 0
-    if type(dim) is not int:
-        return Refusal("the dimension that is cut is not written out")
-    if len(whole.uses) != len(pieces) or (whole.binding is not None and whole.reads != _reads(pieces, whole)):
-        return Refusal("the chunks are used again")
-    return _Cut(source, node, dim, (*pieces, whole))
-
-
-def _operand(whole: Value) -> ast.expr | None:
-    """Where the value that is cut stands."""
-    call = whole.node
-    if not isinstance(call, ast.Call) or any(isinstance(one, ast.Starred) for one in call.args):
-        return None
-    if isinstance(call.func, ast.Attribute) and len(whole.inputs) == len(call.args) + 1:
-        return call.func.value
-    if call.args:
-        return call.args[0]
-    return next((one.value for one in call.keywords if one.arg in ("input", "tensor")), None)
-
-
-def _targets(piece: Value, whole: Value) -> int | None:
-    """Into how many names a tuple is taken apart, all at once."""
-    match piece.statement:
-        case ast.Assign(targets=[ast.Tuple(elts=targets) | ast.List(elts=targets)], value=value):
-            pass
-        case _:
-            return None
-    if value is not whole.node and not (isinstance(value, ast.Name) and whole.binding is not None):
-        return None
-    names = {target.id for target in targets if isinstance(target, ast.Name)}
-    return len(targets) if len(names) == len(targets) else None
-
-
-def _pieces_of(whole: Value) -> int | None:
-    """How many pieces a call yields at most, where it says so."""
-    given = argument(whole, 1, "chunks" if whole.kind == "chunk" else "split_size_or_sections")
-    if given is None:
-        return None
-    if given.kind == "container" and whole.kind == "split":
-        return None if any(one.kind == "starred" for one in given.inputs) else len(given.inputs)
-    if whole.kind == "split" or type(given.constant) is not int:
-        return None
-    return given.constant
-
-
-def _reads(pieces: Sequence[Value], whole: Value) -> int:
-    """How often the name of all chunks is read for the pieces: for each by its number, or once to unpack them."""
-    numbered = sum(piece.kind == "getitem" for piece in pieces)
-    return numbered or (1 if pieces[0].statement is not whole.binding else 0)
-
-
-def _sliced(module: Module, pieces: Sequence[Value], source: Value) -> _Cut | Refusal | None:
-    """`x[:, :4]`, `x[:, 4:]`: slices along one dimension, each from where the one before it ends."""
-    first = pieces[0].node
-    if not isinstance(first, ast.Subscript):
-        return None
-    bounds: list[tuple[Value | None, Value | None]] = []
-    dims: set[int] = set()
-    for piece in pieces:
-        found = slice_of(piece)
-        if found is None:
-            return None
-        dim, lower, upper = found
-        dims.add(dim)
-        bounds.append((lower, upper))
-    if len(dims) != 1:
-        return None
-    start, end = bounds[0][0], bounds[-1][1]
-    if (start is not None and start.constant != 0) or end is not None:
-        return Refusal("what is concatenated is not all of the input")
-    for (_, one), (other, _) in pairwise(bounds):
-        if one is None or other is None or not _equal(module, one, other):
-            return Refusal("the slices are not known to follow one another")
-    return _Cut(source, first.value, dims.pop(), tuple(pieces))
-
-
-def _equal(module: Module, one: Value, other: Value) -> bool:
-    """Whether two sizes are surely the same number."""
-    if one is other:
-        return True
-    if one.constant is not None or other.constant is not None:
-        return type(one.constant) is int and one.constant == other.constant
-    if one.node is None or other.node is None or ast.dump(one.node) != ast.dump(other.node) or one.kind != other.kind:
-        return False
-    if one.kind == "attribute" and isinstance(one.node, ast.Attribute):
-        metadata = one.node.attr == "shape"
-        stores = [mention for mention in module.mentions.of_attribute(one.node.attr) if _is_store(mention.node)]
-        kept = len(stores) == 1 and stores[0].function is not None and stores[0].function.name == "__init__"
-        return (metadata or kept) and one.inputs[0] is other.inputs[0]
-    known = one.kind in ("getitem", "metadata", "floor_divide", "operator", "add", "sub", "mul")
-    return known and all(_equal(module, *pair) for pair in zip(one.inputs, other.inputs, strict=True))
-
-
-def _is_store(node: ast.Attribute) -> bool:
-    return not isinstance(node.ctx, ast.Load)
+        found.append(piece)
+    return found
 
 
 # -- what speaks against it
 
 
 def _merged(
-    module: Module, scope: Scope, graph: Graph, owner: ClassInfo, site: _Site, cut: _Cut
+    module: Module, scope: Scope, graph: Graph, owner: ClassInfo, site: _Site, cut: Cut
 ) -> tuple[Merged, tuple[ast.stmt, ...], str] | Refusal:
     """The grouped convolution, the statements that go, and what the title says of it."""
     sort = _SORTS[site.calls[0].kind]
@@ -573,7 +426,7 @@ def _merged(
     return one, held, f"{one.note}; {granted}" if granted else one.note
 
 
-def _along_channels(scope: Scope, graph: Graph, site: _Site, cut: _Cut, sort: Sort) -> Refusal | str:
+def _along_channels(scope: Scope, graph: Graph, site: _Site, cut: Cut, sort: Sort) -> Refusal | str:
     """Why the input is not cut, or the results not joined, along the channels; else what is taken for granted."""
     assert site.root.node is not None
     at = Place(scope.statement, site.root.node)
@@ -590,7 +443,7 @@ def _along_channels(scope: Scope, graph: Graph, site: _Site, cut: _Cut, sort: So
     return "an input needs its batch" if rank is None and cut.dim == 1 else ""
 
 
-def _held(scope: Scope, graph: Graph, site: _Site, cut: _Cut) -> tuple[ast.stmt, ...] | Refusal:
+def _held(scope: Scope, graph: Graph, site: _Site, cut: Cut) -> tuple[ast.stmt, ...] | Refusal:
     """The statements that hold what is computed for the concatenation alone; they go."""
     statement, root = scope.statement, site.root
     assert root.node is not None
@@ -603,7 +456,7 @@ def _held(scope: Scope, graph: Graph, site: _Site, cut: _Cut) -> tuple[ast.stmt,
     held: list[ast.stmt] = []
     for value in inner:
         place = Place(statement, value.node) if value.node is not None else at
-        if value.kind not in _CUTS and (len(value.uses) != 1 or value.reads > 1):
+        if value.kind not in CUTS and (len(value.uses) != 1 or value.reads > 1):
             return Refusal(f"{_label(scope, value)} is used again", place)
         if value.block is not root.block:
             return Refusal("the chunks are computed in another branch or loop", place)
@@ -645,7 +498,7 @@ def _is_held_by_tuple(value: Value, inner: Sequence[Value]) -> bool:
     return len(names) == len(targets) == len(bound.elts) and all(element in nodes for element in bound.elts)
 
 
-def _unchanged(scope: Scope, graph: Graph, site: _Site, cut: _Cut, held: Sequence[ast.stmt]) -> Refusal | None:
+def _unchanged(scope: Scope, graph: Graph, site: _Site, cut: Cut, held: Sequence[ast.stmt]) -> Refusal | None:
     """The source must mean the same where the result is as where it was cut."""
     statement, root = scope.statement, site.root
     assert root.node is not None
@@ -734,7 +587,7 @@ def _listed(graph: Graph, owner: ClassInfo, root: Value) -> _Listed | None:
             return None
     layer = list_of(owner, held)
     value = next((value for value in graph.values if value.node is zipped and value.kind == "builtin"), None)
-    if layer is None or value is None or len(value.inputs) < 2 or value.inputs[at].kind not in _CUTS:
+    if layer is None or value is None or len(value.inputs) < 2 or value.inputs[at].kind not in CUTS:
         return None
     count = _given_count(value.inputs[at])
     mentions = {held}
@@ -781,17 +634,17 @@ def _of_list(module: Module, scope: Scope, graph: Graph, owner: ClassInfo, liste
         return Refusal("the convolutions differ", place)
     if not all(sizes.is_pure(node) for node in given.values()):
         return Refusal("an argument of the convolutions is worked out by a call", place)
-    pieces = _pieces_of(whole)
+    pieces = pieces_of(whole)
     if len(listed.mentions) == 1 and (pieces is None or pieces != elements[1]):
         return Refusal("the input is not shown to be cut into as many chunks as there are convolutions", place)
-    node = _operand(whole)
+    node = operand_of(whole)
     source = argument(whole, 0, "tensor" if whole.kind == "split" else "input")
     at = argument(whole, 2, "dim")
     dim = at.constant if at is not None else 0
     if node is None or source is None or type(dim) is not int:
         return Refusal("the dimension that is cut is not written out")
     site = _Site(root, whole, ())
-    cut = _Cut(source, node, dim, (whole,))
+    cut = Cut(source, node, dim, (whole,))
     granted = _along_channels(scope, graph, site, cut, sort)
     if isinstance(granted, Refusal):
         return granted
@@ -823,7 +676,7 @@ def _of_list(module: Module, scope: Scope, graph: Graph, owner: ClassInfo, liste
 
 
 def _held_of_list(
-    module: Module, scope: Scope, graph: Graph, listed: _Listed, cut: _Cut
+    module: Module, scope: Scope, graph: Graph, listed: _Listed, cut: Cut
 ) -> tuple[ast.stmt, ...] | Refusal:
     statement, root, whole = scope.statement, listed.root, listed.whole
     assert root.node is not None

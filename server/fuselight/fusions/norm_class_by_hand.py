@@ -55,7 +55,6 @@ from fuselight.fusions import provenance
 from fuselight.fusions.base import Example, Fusion, Match, NearMiss, Refusal, fusion
 from fuselight.fusions.class_bodies import (
     ClassBody,
-    Outline,
     Way,
     called_kind,
     class_body,
@@ -63,6 +62,7 @@ from fuselight.fusions.class_bodies import (
     is_whole,
     ways,
 )
+from fuselight.fusions.class_outlines import Outline
 from fuselight.fusions.matching import Operand, cast_operand
 from fuselight.fusions.model import Safety
 from fuselight.fusions.naming import free_function, snake_case

@@ -20,7 +20,7 @@ from fuselight.source.lines import Encoding, LineIndex, Span
 
 if TYPE_CHECKING:
     from fuselight.analysis import Analysis
-    from fuselight.project.remembered import Shown
+    from fuselight.project.remembered import Recalled
     from fuselight.source.statements import StatementCache
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Document(Text):
         """The address by which the settings are found."""
         self.language = item.language_id
         self.version = item.version
-        self.recalled: Shown | None = None
+        self.recalled: Recalled | None = None
         """What was found in the text at another time, until it is analysed or changed."""
         self._analysis: Analysis | None = None
         self._analysed: str | None = None

@@ -34,8 +34,8 @@ _DAY = 24 * 60 * 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """What a client is shown of a text: its findings, and the pages that their codes lead to."""
+class Recalled:
+    """What is recalled of a text: its findings, and the pages that their codes lead to."""
 
     findings: tuple[Finding, ...]
     pages: Mapping[str, str]
@@ -69,15 +69,15 @@ class Remembered:
             _ = self._version
             self.tidy()
 
-    def of(self, text: str, codes: frozenset[str] | None = None) -> Shown | None:
+    def of(self, text: str, codes: frozenset[str] | None = None) -> Recalled | None:
         """What was found in a text, looking for `codes` (None: for all); None where it is not known."""
         if self._folder is None:
             return None
         try:
             file = self._file(text, codes)
-            shown = _read(json.loads(file.read_bytes()), len(text))
+            recalled = _read(json.loads(file.read_bytes()), len(text))
             os.utime(file)  # the entries that nobody reads go first
-            return shown
+            return recalled
         except FileNotFoundError:
             return None
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -168,7 +168,7 @@ def _written(findings: Sequence[Finding], pages: Mapping[str, str]) -> dict[str,
     }
 
 
-def _read(entry: dict[str, object], length: int) -> Shown:
+def _read(entry: dict[str, object], length: int) -> Recalled:
     """An entry as it was written.
 
     Raises:
@@ -186,4 +186,4 @@ def _read(entry: dict[str, object], length: int) -> Shown:
             Finding(**told, safety=safety, span=first, others=tuple(others), withheld=withheld, number=number)
         )
     pages = cast("dict[str, object]", entry["pages"])
-    return Shown(tuple(findings), {code: str(page) for code, page in pages.items()})
+    return Recalled(tuple(findings), {code: str(page) for code, page in pages.items()})

@@ -241,7 +241,7 @@ class _Renderer:
             case LinearInitialisation():
                 return emitter.emit_linear_initialisation(one.id)
             case HookRegistration():
-                return emitter.emit_hook_registration(self.renamed.get(one.hook, one.hook), one.arguments, one.on)
+                return emitter.load_hooks.emit_registration(self.renamed.get(one.hook, one.hook), one.arguments, one.on)
             case SuperInit():
                 return emitter.emit_super_init(one.arguments)
             case InitMethod():
@@ -697,27 +697,29 @@ class _Renderer:
         emitter = self._emitter(action.before, None)
         match action.function:
             case MergeHook() as hook:
-                node = emitter.emit_merge_hook(name, hook.merged, hook.parts, hook.parameters, hook.dims, hook.unbiased)
+                node = emitter.load_hooks.emit_merge(
+                    name, hook.merged, hook.parts, hook.parameters, hook.dims, hook.unbiased
+                )
             case ExpertsHook() as hook:
-                node = emitter.emit_experts_hook(name, hook.first, hook.second, hook.parts, hook.parameters)
+                node = emitter.load_hooks.emit_experts(name, hook.first, hook.second, hook.parts, hook.parameters)
             case TransposeHook() as hook:
-                node = emitter.emit_transpose_hook(name, hook.table, hook.layer)
+                node = emitter.load_hooks.emit_transpose(name, hook.table, hook.layer)
             case CellHook() as hook:
-                node = emitter.emit_cell_hook(
+                node = emitter.load_hooks.emit_cell(
                     name, hook.cell, list(hook.parts), dict(hook.parameters), list(hook.order), hook.negated
                 )
             case MergeListHook() as hook:
-                node = emitter.emit_merge_list_hook(name, hook.merged, hook.layers, list(hook.parameters))
+                node = emitter.load_hooks.emit_merge_list(name, hook.merged, hook.layers, list(hook.parameters))
             case FoldBiasHook() as hook:
-                node = emitter.emit_fold_bias_hook(name, hook.norm)
+                node = emitter.load_hooks.emit_fold_bias(name, hook.norm)
             case RenameHook() as hook:
-                node = emitter.emit_rename_hook(name, hook.nested, hook.renamed)
+                node = emitter.load_hooks.emit_rename(name, hook.nested, hook.renamed)
             case RenameParametersHook() as hook:
-                node = emitter.emit_rename_parameters_hook(name, hook.renamed)
+                node = emitter.load_hooks.emit_rename_parameters(name, hook.renamed)
             case DropBiasHook() as hook:
-                node = emitter.emit_drop_bias_hook(name, hook.norm)
+                node = emitter.load_hooks.emit_drop_bias(name, hook.norm)
             case FoldBiasesHook():
-                node = emitter.emit_fold_biases_hook(name)
+                node = emitter.load_hooks.emit_fold_biases(name)
         code = emitter.render(node)
         self._done(emitter)
         return code

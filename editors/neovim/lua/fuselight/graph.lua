@@ -1,5 +1,6 @@
 --- The graph of a class, in a scratch window beside its source.
 
+local scratch = require('fuselight.scratch')
 local server = require('fuselight.server')
 
 local M = {}
@@ -20,8 +21,7 @@ local function window_of(source, window)
       end
     end
   end
-  buffer = vim.api.nvim_create_buf(false, true)
-  vim.bo[buffer].bufhidden = 'wipe'
+  buffer = scratch.create()
   vim.keymap.set('n', 'q', '<Cmd>close<CR>', { buffer = buffer, nowait = true, desc = 'Close the graph' })
   shown[source] = buffer
   return vim.api.nvim_open_win(buffer, false, { split = 'right', win = window })
@@ -38,11 +38,7 @@ function M.show(format)
   local argument = { uri = place.textDocument.uri, position = place.position, format = format }
   server.execute(client, source, 'fuselight.showGraph', argument, function(text)
     local opened = window_of(source, vim.api.nvim_win_is_valid(window) and window or 0)
-    local buffer = vim.api.nvim_win_get_buf(opened)
-    vim.bo[buffer].modifiable = true
-    vim.api.nvim_buf_set_lines(buffer, 0, -1, false, vim.split(text, '\n', { trimempty = true }))
-    vim.bo[buffer].modifiable = false
-    vim.bo[buffer].filetype = format
+    scratch.fill(vim.api.nvim_win_get_buf(opened), vim.split(text, '\n', { trimempty = true }), format)
     vim.wo[opened][0].wrap = false
     -- Whoever has gone on to another window meanwhile stays there.
     if vim.api.nvim_get_current_win() == window then

@@ -2,6 +2,7 @@
 
 local edits = require('fuselight.edits')
 local message = require('fuselight.message')
+local scratch = require('fuselight.scratch')
 local server = require('fuselight.server')
 
 local M = {}
@@ -59,11 +60,8 @@ end
 ---@param title string
 ---@param apply fun()
 local function show(lines, title, apply)
-  local buffer = vim.api.nvim_create_buf(false, true)
-  vim.api.nvim_buf_set_lines(buffer, 0, -1, true, lines)
-  vim.bo[buffer].modifiable = false
-  vim.bo[buffer].bufhidden = 'wipe'
-  vim.bo[buffer].filetype = 'diff'
+  local buffer = scratch.create()
+  scratch.fill(buffer, lines, 'diff')
   local window = vim.api.nvim_open_win(buffer, true, layout(lines, title))
   vim.wo[window][0].wrap = false
 
