@@ -40,7 +40,7 @@ def rewrites(count: int) -> tuple[type[Expression], ...]:
     known = [
         rewrite
         for _, fusion in sorted(FUSIONS.items())
-        if issubclass(fusion, Expression) and not fusion.hint
+        if issubclass(fusion, Expression) and not fusion.hints
         for rewrite in fusion.rewrites
     ]
     choice = random.Random(1)

@@ -17,9 +17,9 @@ from fuselight.rewrite import render
 HEAD = "import math\nimport torch\nimport torch.nn.functional as F\nfrom torch import nn\n\n\n"
 
 
-def made(*rewrites: Rewrite, hint: str = "") -> Index:
+def made(*rewrites: Rewrite, hints: tuple[str, ...] = ()) -> Index:
     """The index of a fusion of these rewrites."""
-    fields = {"code": "TEST", "name": "test", "rewrites": rewrites, "hint": hint}
+    fields = {"code": "TEST", "name": "test", "rewrites": rewrites, "hints": hints}
     return Index((type("Tested", (Expression,), fields),))
 
 
@@ -50,7 +50,7 @@ NORM = made(
 GLU = made(
     Rewrite("item(chunk(x, 2, dim=d), 0) * sigmoid(item(chunk(x, 2, dim=d), 1))", "glu(x, dim=d)", integers=("d",))
 )
-LERP = made(Rewrite("(1 - w) * a + w * b", "lerp(a, b, w)", needs=(needs.tensor("a", "b"),)), hint="-")
+LERP = made(Rewrite("(1 - w) * a + w * b", "lerp(a, b, w)", needs=(needs.tensor("a", "b"),)), hints=("-",))
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,11 @@ class Expression(OneCall):
     """A fusion of expressions: any of `rewrites`, the first that fits."""
 
     rewrites: ClassVar[tuple[Rewrite, ...]]
-    hint: ClassVar[str] = ""
-    """A regular expression that the source of a function must hold, for patterns of operators alone (or of `@`)."""
+    hints: ClassVar[tuple[str, ...]] = ()
+    """Regular expressions of which the source of a function must hold one, for patterns of operators alone (or of `@`).
+
+    Each begins with the character or word that it is about, and looks behind that: the others are searched for slowly.
+    """
 
     def matches(self, module: Module, scope: Scope) -> Iterator[Match]:
         yield from index_of((type(self),)).matches(module, scope)
@@ -90,15 +93,17 @@ class Index:
         self._groups: dict[frozenset[frozenset[str]], list[_Entry]] = {}
         self._groups_of_kind: dict[str, list[frozenset[frozenset[str]]]] = {}
         """Those that have a kind among the rarest that they need."""
-        self._hinted: dict[str, list[_Entry]] = {}
+        self._hinted: dict[tuple[str, ...], list[_Entry]] = {}
         self._kinds_of_word: dict[str, set[str]] = {}
         self._kinds_of_layer: dict[str, set[str]] = {}
         self._kinds_of_sign: dict[type[ast.AST], set[str]] = {}
         self._known: dict[frozenset[str], tuple[_Entry, ...]] = {}
+        self._sums: dict[_Entry, int] = {}
+        """How many sums stand one inside the other at every site of those that were asked for."""
         for fusion, rank, rewrite, pattern in entries:
             entry = _entry(fusion, rank, rewrite, pattern, weights)
-            if fusion.hint and any(map(sign_of_kind, entry.anchors or ("add",))):
-                self._hinted.setdefault(fusion.hint, []).append(entry)
+            if fusion.hints and any(map(sign_of_kind, entry.anchors or ("add",))):
+                self._hinted.setdefault(fusion.hints, []).append(entry)
             else:
                 self._groups.setdefault(entry.needed, []).append(entry)
             for kinds in entry.needed:
@@ -166,14 +171,16 @@ class Index:
                 kinds.update(read_as(layer.kind))
         arithmetic = _arithmetic(scope)
         wanted = [one for one in self._of_kinds(frozenset(kinds)) if one.arithmetic <= arithmetic]
-        for hint, entries in self._hinted.items():
+        for hints, entries in self._hinted.items():
             able = [
                 one
                 for one in entries
                 if one.arithmetic <= arithmetic and all(not kinds.isdisjoint(needed) for needed in one.needed)
             ]
-            if able and re.search(hint, scope.statement.lines_of(scope.function)) is not None:
-                wanted += able
+            if able:
+                source = scope.statement.lines_of(scope.function)
+                if any(re.search(hint, source) is not None for hint in hints):
+                    wanted += able
         return wanted
 
     def _of_kinds(self, kinds: frozenset[str]) -> tuple[_Entry, ...]:
@@ -200,10 +207,15 @@ class Index:
                 values = [one for one in values if isinstance(one.node, ast.Attribute) and one.node.attr in ("T", "mT")]
             for kind in read_as(raw) if values else ():
                 by_kind.setdefault(kind, []).extend(values)
+        sums = sum(
+            len(values)
+            for raw, values in graph.by_kind.items()
+            if not _ADDED.isdisjoint((raw.removeprefix("in-place "), *(one.in_place for one in values)))
+        )
         seen: set[tuple[int, int]] = set()
         above: dict[tuple[Value, int], list[Value]] = {}
         for entry in wanted:
-            if any(kinds.isdisjoint(by_kind) for kinds in entry.needed):
+            if any(kinds.isdisjoint(by_kind) for kinds in entry.needed) or self._sums_of(entry) > sums:
                 continue
             if not entry.anchors:
                 starts = [value for kind in entry.roots or () for value in graph.of_kind(kind)]
@@ -216,6 +228,11 @@ class Index:
                 if key not in seen and _may_be_sum(entry, root):
                     seen.add(key)
                     yield entry, root
+
+    def _sums_of(self, entry: _Entry) -> int:
+        if entry not in self._sums:
+            self._sums[entry] = _nested_sums(entry.pattern, frozenset(entry.rewrite.scalars))
+        return self._sums[entry]
 
 
 _MOST_KNOWN = 4096
@@ -275,6 +292,18 @@ def _arithmetic_of(pattern: Pattern) -> frozenset[str]:
     return found
 
 
+def _nested_sums(pattern: Pattern, scalars: frozenset[str]) -> int:
+    """How many sums stand one inside the other in every spelling of a pattern."""
+    if isinstance(pattern, Either):
+        return min(_nested_sums(option, scalars) for option in pattern.options)
+    inner = max((_nested_sums(part, scalars) for part in parts_of(pattern)), default=0)
+    if isinstance(pattern, Sum):
+        # A scalar may be a number, and so a part of the constant.
+        terms = [term for _, term in pattern.terms if not (isinstance(term, Variable) and term.name in scalars)]
+        inner += len(terms) + (pattern.constant != 0) > 1
+    return inner
+
+
 def _may_be_sum(entry: _Entry, root: Value) -> bool:
     """Whether an operand of the root may be a summand that the pattern names: of most sums, none is."""
     if entry.summands is None:
@@ -298,6 +327,7 @@ def _summands(pattern: Pattern) -> frozenset[str] | None:
     return frozenset(found | _SUMS | _PRODUCTS)
 
 
+_ADDED = frozenset({"add", "sub"})
 _PRODUCTS = frozenset({"mul", "div", "neg", "pow", *POWERS})
 _SUMS = frozenset({"add", "sub", "neg", "mul", "div"})
 _CONVERTED = frozenset({f"method {name}" for name in "float double half bfloat16 contiguous to type type_as".split()})

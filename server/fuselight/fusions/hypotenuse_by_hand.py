@@ -58,7 +58,7 @@ class HypotenuseByHand(Expression):
             ),
         ),
     )
-    hint = r"sqrt|0\.5|\*\* *\.5|1 */ *2"
+    hints = ("sqrt", r"0\.5", r"\*\* *\.5", r"1 */ *2")
     examples = (
         Example(
             before="""\

@@ -94,7 +94,7 @@ class InterpolationByHand(Expression):
         _lerp("(1 - w) * a + w * b"),
         _lerp("u * a + w * b", _convex, scalars=("u", "w")),
     )
-    hint = r"\s-\s|\w-\w|\)-|\bsub\b|\bsubtract\b|\b0?\.\d"
+    hints = (r"-(?:(?<=\s-)\s|(?<=\w-)\w|(?<=\)-))", r"sub(?<!\wsub)(?:tract)?\b", r"\.(?<=\w\.)\d")
     examples = (
         Example(
             before="""\

@@ -141,7 +141,7 @@ class MatmulThenAdd(Expression):
     name = "matmul-then-add"
     words = (frozenset({"torch"}),)
     rewrites = tuple(_rewrites())
-    hint = r" @ |@ \n|\n *@ |[\w)\]]@|matmul|mm\b|linear"
+    hints = ("@ ", r"@(?<=[\w)\]]@)", "matmul", r"mm\b", "linear")
     examples = (
         Example(
             before="""\

@@ -93,7 +93,10 @@ class MultiplyThenAdd(Expression):
             needs=_asked("x", "scale", "shift"),
         ),
     )
-    hint = r"(?<![*/])[*/](?![*/])[^=]{1,200}?(?<![*/])[*/](?![*/])|\b1\.?0*\s*\+|\+\s*1\b|\bmul|\bdiv"
+    hints = (
+        r"[*/](?<![*/]{2})(?![*/])[^=]{1,200}?(?<![*/])[*/](?![*/])",
+        r"1(?<!\w1)\.?0*\s*\+", r"\+\s*1\b", r"mul(?<!\wmul)", r"div(?<!\wdiv)",
+    )  # fmt: skip
     examples = (
         Example(
             before="""\

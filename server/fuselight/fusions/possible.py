@@ -39,6 +39,7 @@ class Possible:
         # By the identity of patterns, which are read once and kept, with one object for all equal parts.
         self._known: dict[tuple[int, Value, ast.expr | None], bool] = {}
         self._scaled: dict[tuple[int, Value, ast.expr | None], bool] = {}
+        self._least: dict[int, int] = {}
 
     def is_possible(self, pattern: Pattern, at: Operand) -> bool:
         """False where `at` surely does not compute `pattern`; of a sum, nor a multiple of it."""
@@ -77,17 +78,7 @@ class Possible:
             case Product():
                 return self._may_be_product(pattern, at)
             case Sum():
-                terms = [term for _, term in pattern.terms]
-                return any(
-                    parts.factors
-                    and len(terms) - self._numbers_among(terms) <= len(parts.factors) <= len(terms)
-                    and all(any(self.is_possible_term(term, one) for term in terms) for one, _ in parts.factors)
-                    and all(
-                        isinstance(term, Variable) or any(self.is_possible_term(term, one) for one, _ in parts.factors)
-                        for term in terms
-                    )
-                    for parts in matcher.as_sum(at)
-                )
+                return self._may_be_sum(pattern, at)
             case Item(whole=whole, index=index):
                 element = matcher.element(at.value)
                 return element is not None and element[1] == index and self.is_possible(whole, element[0])
@@ -98,25 +89,52 @@ class Possible:
             case Variable():
                 return True
 
+    def _may_be_sum(self, pattern: Sum, at: Operand) -> bool:
+        terms = [term for _, term in pattern.terms]
+        least = self._least_of(pattern, terms)
+        for parts in self._matcher.as_sum(at):
+            given = [one for one, _ in parts.factors]
+            if (
+                0 < len(given) <= len(terms)
+                and least <= len(given)
+                and all(any(self.is_possible_term(term, one) for term in terms) for one in given)
+                and all(
+                    type(term) is Variable or any(self.is_possible_term(term, one) for one in given) for term in terms
+                )
+            ):
+                return True
+        return False
+
     def _may_be_product(self, pattern: Product, at: Operand) -> bool:
         wanted = pattern.factors
-        least = len(wanted) - self._numbers_among([part for part, _ in wanted])
+        ways = self._matcher.as_product(at)
+        if not any(len(parts.factors) <= len(wanted) for parts in ways):
+            return False
+        least = self._least_of(pattern, [part for part, _ in wanted])
 
         def fits(part: Pattern, exponent: float, operand: Operand, power: float) -> bool:
             return exponent == power and self.is_possible(part, operand)
 
-        return any(
-            least <= len(parts.factors) <= len(wanted)
-            and all(any(fits(*want, *given) for want in wanted) for given in parts.factors)
-            and all(
-                isinstance(want[0], Variable) or any(fits(*want, *given) for given in parts.factors) for want in wanted
-            )
-            for parts in self._matcher.as_product(at)
-        )
+        for parts in ways:
+            given = parts.factors
+            if (
+                least <= len(given) <= len(wanted)
+                and all(any(fits(*want, *one) for want in wanted) for one in given)
+                and all(type(want[0]) is Variable or any(fits(*want, *one) for one in given) for want in wanted)
+            ):
+                return True
+        return False
 
-    def _numbers_among(self, parts: list[Pattern]) -> int:
-        """How many of the factors or terms may be a number, and so part of the coefficient or the constant."""
-        return sum(isinstance(part, Variable) and part.name in self._scalars for part in parts)
+    def _least_of(self, pattern: Pattern, parts: list[Pattern]) -> int:
+        """How many of its factors or terms a value has at least.
+
+        A metavariable may stand for a number, and so for a part of the coefficient or the constant.
+        """
+        known = self._least.get(id(pattern))
+        if known is None:
+            numbers = sum(type(part) is Variable and part.name in self._scalars for part in parts)
+            known = self._least[id(pattern)] = len(parts) - numbers
+        return known
 
     def _may_be_scaled(self, pattern: Pattern, at: Operand) -> bool:
         if isinstance(pattern, Product):

@@ -61,6 +61,9 @@ def build_graph(
     return graph
 
 
+_NOTHING = frozenset[int]()
+
+
 class _Builder:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -122,8 +125,9 @@ class _Builder:
         roots: frozenset[int] | None = None,
     ) -> Value:
         self.order += 1
-        value = Value(kind, node, tuple(inputs), self.block, self.statement, self.order)
-        value.roots = frozenset({self.order}) if roots is None else roots
+        if roots is None:
+            roots = frozenset((self.order,))
+        value = Value(kind, node, tuple(inputs), self.block, self.statement, self.order, roots)
         self.graph.values.append(value)
         alike = self.graph.by_kind.get(kind)
         if alike is None:
@@ -165,7 +169,8 @@ class _Builder:
 
     @staticmethod
     def _alias(values: Iterable[Value]) -> frozenset[int]:
-        return frozenset[int]().union(*(value.roots for value in values))
+        several = [value.roots for value in values]
+        return several[0] if len(several) == 1 else _NOTHING.union(*several)
 
     # -- statements
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable
 from functools import cached_property
 
-from fuselight.graph.facts import CLASS, WORD, Facts, facts_of, facts_of_some, words_of_part
+from fuselight.graph.facts import CLASS, Facts, facts_of, facts_of_some, words_in, words_of_part
 from fuselight.source.parts import Facet, Part
 from fuselight.source.statements import Statement
 
@@ -56,11 +56,7 @@ class Changes:
         """Every word of what went or came."""
         comments = [words_of_part(part, old) ^ words_of_part(part, now) for part, old, now in self._commented]
         whole = [words_of_part(part, one) for part, one in self._parts.items() if part not in self._some]
-        some = [
-            frozenset(WORD.findall(self._parts[part].lines_of(node)))
-            for part, nodes in self._some.items()
-            for node in nodes
-        ]
+        some = [words_in(self._parts[part].lines_of(node)) for part, nodes in self._some.items() for node in nodes]
         return frozenset[str]().union(*comments, *whole, *some, *map(self._words_apart, self.come))
 
     def _words_apart(self, part: Part) -> frozenset[str]:

@@ -10,7 +10,7 @@ from fuselight.graph.facts import facts_of
 from fuselight.graph.mentions import Function, self_parameter
 from fuselight.source.names import Names, bound_names, dotted
 from fuselight.source.nodes import walk
-from fuselight.source.reads import is_noted, note, noted, part_of
+from fuselight.source.reads import is_noted, note, part_of, unnoted
 from fuselight.source.statements import Statement
 
 MODULE_BASES = frozenset(
@@ -148,8 +148,7 @@ class ClassInfo:
             for member in (self, *self.ancestors):
                 member.note_layers()
         if self._layers is None:
-            with noted(None):
-                self._layers = self._all_layers()
+            self._layers = unnoted(self._all_layers)
         return self._layers
 
     def _all_layers(self) -> dict[str, Layer]:
@@ -183,14 +182,14 @@ class Classes:
         self.by_node = _ByNode()
         self._by_name: dict[str, ClassInfo] = {}
         for statement in statements:
-            if statement.may_hold("class"):
-                for info in self._of(statement, names):
-                    info.descendants.clear()
-                    for ancestor in info.ancestors:
-                        ancestor.descendants.append(info)
-                    self.by_node[info.node] = info
-                    if info.top_level:
-                        self._by_name[info.name] = info
+            last = statement.keep("classes kept", _Last)
+            for info in self._of(statement, names, last) if last.may_be else ():
+                info.descendants.clear()
+                for ancestor in info.ancestors:
+                    ancestor.descendants.append(info)
+                self.by_node[info.node] = info
+                if info.top_level:
+                    self._by_name[info.name] = info
 
     def __iter__(self) -> Iterator[ClassInfo]:
         for info in self.by_node.values():
@@ -206,10 +205,10 @@ class Classes:
                 found.setdefault(info.statement, set()).update(members)
         return found
 
-    def _of(self, statement: Statement, names: Names) -> list[ClassInfo]:
-        known = statement.keep("classes kept", lambda one: list[_Kept]())
-        if known and known[0].names is names and all(self.by_node.get(a.node) is a for a in known[0].ancestors):
-            return known[0].infos
+    def _of(self, statement: Statement, names: Names, last: _Last) -> list[ClassInfo]:
+        known = last.kept
+        if known is not None and known.names is names and all(self.by_node.get(a.node) is a for a in known.ancestors):
+            return known.infos
         nodes = statement.keep("class nodes", lambda one: list(_classes(one.body, one, True, frozenset())))
         bases = [self._bases(node, names, hidden) for node, _, hidden in nodes]
 
@@ -221,7 +220,7 @@ class Classes:
             return _Kept(names, bases, infos)
 
         kept = statement.keep("classes", make, lambda kept: kept.names is names and kept.bases == bases)
-        known[:] = [kept]
+        last.kept = kept
         return kept.infos
 
     def _bases(
@@ -259,12 +258,22 @@ class _Kept:
     names: Names
     bases: list[tuple[tuple[str | None, ...], tuple[ClassInfo, ...]]]
     infos: list[ClassInfo]
+    ancestors: list[ClassInfo] = field(init=False)
+    """The classes of other statements that these inherit from."""
 
-    @property
-    def ancestors(self) -> set[ClassInfo]:
-        """The classes of other statements that these inherit from."""
-        found = {ancestor for info in self.infos for ancestor in info.ancestors}
-        return found.difference(self.infos)
+    def __post_init__(self) -> None:
+        found = dict.fromkeys(ancestor for info in self.infos for ancestor in info.ancestors)
+        self.ancestors = [one for one in found if one not in self.infos]
+
+
+class _Last:
+    """Whether a statement may hold classes, and what they were in the version of the file that asked last."""
+
+    __slots__ = ("kept", "may_be")
+
+    def __init__(self, statement: Statement) -> None:
+        self.may_be = statement.may_hold("class")
+        self.kept: _Kept | None = None
 
 
 def _class(

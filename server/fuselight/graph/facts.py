@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -13,7 +13,9 @@ from fuselight.source.parts import Part
 from fuselight.source.reads import note
 from fuselight.source.statements import Statement
 
-WORD = re.compile(r"\w+")
+_WORD = re.compile(r"\w+")
+_APART = "".join(one if one.isalnum() or one == "_" else " " for one in map(chr, range(128)))
+"""What ASCII becomes where only the words are left."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -120,12 +122,18 @@ def _words(statement: Statement) -> frozenset[str]:
 def words_of_part(part: Part, statement: Statement) -> frozenset[str]:
     """Every word of the text of a part, as it stands in `statement`."""
     text = statement.text_of(part)
-    return own_words(part) if text is part.text else frozenset(WORD.findall(text))
+    return own_words(part) if text is part.text else words_in(text)
 
 
 def own_words(part: Part) -> frozenset[str]:
     """Every word of the text of a part as it was parsed."""
-    return part.derive("words", lambda: frozenset(WORD.findall(part.text)))
+    return part.derive("words", lambda: words_in(part.text))
+
+
+def words_in(text: str) -> frozenset[str]:
+    """Every run of letters, digits and underscores."""
+    # Of ASCII in a third of the time that a pattern takes.
+    return frozenset(text.translate(_APART).split() if text.isascii() else _WORD.findall(text))
 
 
 def kept_words(statement: Statement) -> frozenset[str]:
@@ -162,68 +170,80 @@ def _collect(top: _Within, facts: Facts) -> None:
     # What each kind of node has is known by its type, of which a checker is not told: a question less for every node.
     stack: list[tuple[Any, Any, _Around]] = [top]
     attributes, calls, loads = facts.attributes, facts.calls, facts.loads
+    below: Sequence[Any]
     while stack:
         node, parent, within = stack.pop()
         kind: type[ast.AST] = node.__class__
-        if kind is ast.Name:
-            if not (type(parent) is ast.Call and parent.func is node):
-                loads.add(node.id)
-            continue
         if kind is ast.Attribute:
             owner, me, function, _ = within
             value = node.value
-            mine = type(value) is ast.Name and value.id == me
+            mine = value.__class__ is ast.Name and value.id == me
             attributes.setdefault(node.attr, []).append((node, owner if mine else None, parent, function))
-            if type(node.ctx) is not ast.Load:
+            if node.ctx.__class__ is not ast.Load:
                 facts.sets_attributes = True
-            stack.append((value, node, within))
+            if value.__class__ is ast.Name:
+                loads.add(value.id)
+            else:
+                stack.append((value, node, within))
             continue
-        if kind is ast.Constant:
+        if kind is ast.Call:
+            func = node.func
+            owner, _, function, around = within
+            called = (node, owner, function, around)
+            if func.__class__ is ast.Name:
+                calls.setdefault(func.id, []).append(called)
+            else:
+                if func.__class__ is ast.Attribute:
+                    calls.setdefault(func.attr, []).append(called)
+                elif func.__class__ is ast.Call:
+                    facts.signs.add(ast.Call)
+                stack.append((func, node, within))
+            for keyword in node.keywords:
+                if keyword.arg is not None:
+                    facts.keywords.setdefault(keyword.arg, []).append(called)
+            below = (*node.args, *node.keywords)
+        elif kind is ast.Name:
+            loads.add(node.id)
+            continue
+        elif kind is ast.Constant:
             if isinstance(node.value, str):
                 _, _, function, around = within
                 plain = type(parent) is ast.Expr or _is_output_key(node, parent, around) or _is_ours(around)
                 if not plain and not _is_merge_hook(function):
                     facts.strings.append((node.value, function))
             continue
-        if kind is ast.keyword:
-            stack.append((node.value, node, within))
-            continue
-        if kind is ast.Call:
-            name = _last_name(node.func)
-            owner, _, function, around = within
-            called = (node, owner, function, around)
-            if type(node.func) is ast.Call:
-                facts.signs.add(ast.Call)
-            if name is not None:
-                calls.setdefault(name, []).append(called)
-            for keyword in node.keywords:
-                if keyword.arg is not None:
-                    facts.keywords.setdefault(keyword.arg, []).append(called)
-        elif kind is ast.BinOp or kind is ast.UnaryOp:
-            facts.signs.add(node.op.__class__)
-        elif kind in _SIGNS:
-            facts.signs.add(kind)
-        elif isinstance(node, ast.stmt):
-            owner, me, function, around = within
-            within = (owner, me, function, (*around, node))
-            if isinstance(node, ast.ClassDef):
-                stack += [(child, node, within) for child in (*node.decorator_list, *node.bases, *node.keywords)]
-                inside = (node, None, None, within[3])
-                stack += [(child, node, inside) for child in node.body]
-                continue
-            if isinstance(node, Function):
-                if not (isinstance(node, ast.FunctionDef) and _is_fold_hook(node)):
-                    inside = _inside(node, parent, within)
-                    stack += [(child, node, within) for child in node.decorator_list]
-                    stack += [(child, node, inside) for child in children_of(node) if child not in node.decorator_list]
-                continue
-            if isinstance(node, ast.AugAssign):
+        else:
+            if kind is ast.BinOp or kind is ast.UnaryOp:
                 facts.signs.add(node.op.__class__)
-        elif kind is ast.alias:
-            if node.asname is not None and node.asname != node.name:
-                loads.add(node.name.rpartition(".")[2])
-            continue
-        stack += [(child, node, within) for child in children_of(node)]
+            elif kind in _SIGNS:
+                facts.signs.add(kind)
+            elif isinstance(node, ast.stmt):
+                owner, me, function, around = within
+                within = (owner, me, function, (*around, node))
+                if isinstance(node, ast.ClassDef):
+                    stack += [(child, node, within) for child in (*node.decorator_list, *node.bases, *node.keywords)]
+                    inside = (node, None, None, within[3])
+                    stack += [(child, node, inside) for child in node.body]
+                    continue
+                if isinstance(node, Function):
+                    if not (isinstance(node, ast.FunctionDef) and _is_fold_hook(node)):
+                        inside = _inside(node, parent, within)
+                        stack += [(child, node, within) for child in node.decorator_list]
+                        others = (child for child in children_of(node) if child not in node.decorator_list)
+                        stack += [(child, node, inside) for child in others]
+                    continue
+                if isinstance(node, ast.AugAssign):
+                    facts.signs.add(node.op.__class__)
+            elif kind is ast.alias:
+                if node.asname is not None and node.asname != node.name:
+                    loads.add(node.name.rpartition(".")[2])
+                continue
+            below = children_of(node)
+        for child in below:
+            if child.__class__ is ast.Name:
+                loads.add(child.id)
+            else:
+                stack.append((child, node, within))
 
 
 _SIGNS = frozenset({ast.Compare, ast.Subscript, ast.Lambda, ast.GeneratorExp})
@@ -302,9 +322,3 @@ def _parameters(arguments: ast.arguments) -> set[str]:
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     every += [extra for extra in (arguments.vararg, arguments.kwarg) if extra is not None]
     return {argument.arg for argument in every}
-
-
-def _last_name(node: ast.expr) -> str | None:
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else None

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from fuselight.graph.changes import Changes
 from fuselight.graph.facts import CLASS, AttributeFact, CallFact, facts_of, kept_words, own_words
-from fuselight.graph.facts import WORD as WORD
 from fuselight.graph.facts import Function as Function
 from fuselight.graph.facts import is_own_fuse as is_own_fuse
 from fuselight.graph.facts import is_own_hook as is_own_hook

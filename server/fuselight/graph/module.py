@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 from fuselight.graph.build import build_graph
 from fuselight.graph.changes import Changes
 from fuselight.graph.classes import Classes, ClassInfo, Layer, local_names
-from fuselight.graph.facts import facts_around, words_of_part
-from fuselight.graph.mentions import WORD, Asked, Function, Mentions
+from fuselight.graph.facts import Facts, facts_of, words_in, words_of_part
+from fuselight.graph.mentions import Asked, Function, Mentions
 from fuselight.graph.values import Graph
 from fuselight.source.names import Names
 from fuselight.source.nodes import children_of
-from fuselight.source.reads import note, noted
+from fuselight.source.parts import Part
+from fuselight.source.reads import note, unnoted
 from fuselight.source.statements import Placed, Statement
 
 T = TypeVar("T")
@@ -34,6 +35,8 @@ class Scope:
     """Names that the functions around bind: in here they hide the module's."""
     _words: frozenset[str] | None = None
     _names: frozenset[str] | None = None
+    _part: Part | None = None
+    _facts: Facts | None = None
     _named_layers: tuple[Layer, ...] | None = None
     _applied_layers: tuple[Layer, ...] | None = None
 
@@ -43,25 +46,35 @@ class Scope:
         if self._words is None:
             text, part = self.statement.lines_of(self.function), self.statement.parts.of(self.function)
             alone = part.node is self.function and self.statement.text_of(part) == text
-            self._words = words_of_part(part, self.statement) if alone else frozenset(WORD.findall(text))
+            self._words = words_of_part(part, self.statement) if alone else words_in(text)
         return self._words
 
     @property
     def names(self) -> frozenset[str]:
         """Those of the words that name something: without what stands in comments and strings."""
         if self._names is None:
-            self._names = self.words & facts_around(self.statement, self.function).names
+            self._names = self.words & self.facts.names
         return self._names
+
+    @property
+    def facts(self) -> Facts:
+        """What the part that the function stands in mentions: a method's own, else that of all the statement."""
+        if self._part is None:
+            self._part = self.statement.parts.of(self.function)
+        note(self._part)
+        if self._facts is None:
+            self._facts = facts_of(self._part, self.statement)
+        return self._facts
 
     @property
     def called(self) -> KeysView[str]:
         """The last names of what the function, or what stands around it, calls."""
-        return facts_around(self.statement, self.function).calls.keys()
+        return self.facts.calls.keys()
 
     @property
     def signs(self) -> set[type[ast.AST]]:
         """The operators of the function, or of what stands around it, as `Facts.signs`."""
-        return facts_around(self.statement, self.function).signs
+        return self.facts.signs
 
     @property
     def named_layers(self) -> tuple[Layer, ...]:
@@ -167,8 +180,7 @@ class Module:
 
     def home_of(self, node: ast.stmt) -> Statement | None:
         """The statement that is, or holds side by side with others, a node of the module's own."""
-        with noted(None):
-            found = next((one for one in self.statements if node in one.body), None)
+        found = unnoted(lambda: next((one for one in self.statements if node in one.body), None))
         if found is not None:
             note(found.parts.rest)
         return found

@@ -15,7 +15,7 @@ from fuselight.lsp.documents import Document
 from fuselight.lsp.notebooks import ELSEWHERE, Cell
 from fuselight.lsp.transport import table
 from fuselight.lsp.uris import path_of
-from fuselight.project.settings import Settings, SettingsCache, SettingsError
+from fuselight.project.settings import Loaded, Settings, SettingsCache, SettingsError
 from fuselight.project.suppression import Suppressions, suppressions
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Configuration:
         self._editor: dict[str, object] = {}
         self._scoped: dict[str, dict[str, object]] = {}
         self._of_document: dict[str, Settings] = {}
+        self._resting: dict[str, tuple[Path, Loaded, Settings]] = {}
+        """Of documents with a path: what their settings rest on, for as long as the editor says the same."""
         self._suppressions: tuple[str, Suppressions] = ("", Suppressions())
         self._problems: list[str] = []
         self._told: set[str] = set()
@@ -53,13 +55,13 @@ class Configuration:
         for uri in uris:
             if (path := path_of(uri)) is not None:
                 self.folders[uri] = path
-        self.look_again()
+        self._begin_again()
 
     def remove_folders(self, uris: Iterable[str]) -> None:
         for uri in uris:
             self.folders.pop(uri, None)
             self._scoped.pop(uri, None)
-        self.look_again()
+        self._begin_again()
 
     def take(self, given: object, folder: str | None = None) -> None:
         """Take the editor's settings, bare or below the section's name. What is not fuselight's is the editor's own.
@@ -75,19 +77,33 @@ class Configuration:
         else:
             self._scoped[folder] = settings
         self._told.clear()
-        self.look_again()
+        self._begin_again()
 
     def look_again(self) -> None:
         """Look at the files next time: what they say may have changed. Once for each message is enough."""
-        if self._of_document:
-            self._of_document.clear()
+        self._of_document.clear()
+
+    def _begin_again(self) -> None:
+        """As `look_again`, where the editor may say other things as well."""
+        self.look_again()
+        self._resting.clear()
 
     def settings(self, document: Document) -> Settings:
         """The settings for a document; of broken ones those that can be used."""
         known = self._of_document.get(document.uri)
         if known is None:
-            known = self._of_document[document.uri] = self.settings_of(path_of(document.home))
+            known = self._of_document[document.uri] = self._settings_at(document.home)
         return known
+
+    def _settings_at(self, uri: str) -> Settings:
+        resting = self._resting.get(uri)
+        if resting is not None and self.projects.of(resting[0]) is resting[1]:
+            return resting[2]
+        path = path_of(uri)
+        settings = self.settings_of(path)
+        if path is not None:
+            self._resting[uri] = path, self.projects.of(path), settings
+        return settings
 
     def settings_of(self, path: Path | None) -> Settings:
         """The settings for a file or directory; None is a document that is nowhere, as one not saved yet."""

@@ -118,20 +118,29 @@ class SettingsCache:
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[Loaded, _Stamps]] = {}
+        self._directories: dict[Path, tuple[str, bool, Path]] = {}
+        """Of paths that were asked for: as text, whether it was a directory, and the directory itself."""
         self.loads = 0
         """How often settings were read from files: what was derived from them is good until this changes."""
 
     def of(self, path: Path) -> Loaded:
         """The settings for the file or directory `path`; the same object for as long as nothing changes."""
-        directory = _directory(path)
+        directory = self._directory(path)
         known = self._known.get(directory)
         if known is None or any(_stamp(file) != stamp for file, stamp in known[1].items()):
             # Stamps first: a file that changes while it is read is read again next time.
-            stamps = {file: _stamp(file) for folder in _upward(directory) for file in _configurations(folder)}
+            files = [str(file) for folder in _upward(directory) for file in _configurations(folder)]
+            stamps = {file: _stamp(file) for file in files}
             loaded, extended = _load(directory)
             self.loads += 1
-            known = self._known[directory] = loaded, stamps | {file: _stamp(file) for file in extended}
+            known = self._known[directory] = loaded, stamps | {str(file): _stamp(str(file)) for file in extended}
         return known[0]
+
+    def _directory(self, path: Path) -> Path:
+        known = self._directories.get(path)
+        if known is None or os.path.isdir(known[0]) is not known[1]:
+            known = self._directories[path] = str(path), os.path.isdir(path), _directory(path)
+        return known[2]
 
     def reload(self) -> None:
         """Read again what has changed of the settings of every directory that was asked for."""
@@ -145,14 +154,14 @@ class SettingsCache:
 
 
 _Stamp = tuple[int, int] | None
-_Stamps = dict[Path, _Stamp]
+_Stamps = dict[str, _Stamp]
 _Table = dict[str, object]
 _T = TypeVar("_T")
 
 
-def _stamp(file: Path) -> _Stamp:
+def _stamp(file: str) -> _Stamp:
     try:
-        status = file.stat()
+        status = os.stat(file)
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from fuselight.source.nodes import walk
+from fuselight.source.parts import Part
 from fuselight.source.statements import Statement
 
 
@@ -181,9 +182,20 @@ def _all_bindings(statement: Statement) -> tuple[Binding, ...]:
 
 def _imported_modules(statement: Statement) -> frozenset[str]:
     """Read from the text: what looks like an import in a docstring counts too, which can only say too much."""
+
+    def of(part: Part) -> frozenset[str]:
+        text = statement.text_of(part)
+        return part.derive("imported modules", lambda: _imported_in(text)) if text is part.text else _imported_in(text)
+
+    if not statement.may_hold("import"):
+        return frozenset()
+    return frozenset[str]().union(*map(of, statement.parts))
+
+
+def _imported_in(text: str) -> frozenset[str]:
     found: set[str] = set()
-    if "import" in statement.text:
-        for match in _IMPORT.finditer(statement.text):
+    if "import" in text:
+        for match in _IMPORT.finditer(text):
             if match[1]:
                 found.add("." if match[1].startswith(".") else match[1].partition(".")[0])
             else:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 from fuselight.source.lines import LineIndex
-from fuselight.source.reads import noted, watch
+from fuselight.source.reads import unnoted, watch
 
 T = TypeVar("T")
 Ranges: TypeAlias = "tuple[tuple[int, int], ...]"
@@ -61,8 +61,7 @@ class Part:
         """What depends on the part alone: made once, whoever reads it."""
         known = self._derived.get(what)
         if known is None:
-            with noted(None):
-                known = make()
+            known = unnoted(make)
             self._derived[what] = known
         return known
 
@@ -70,8 +69,7 @@ class Part:
         """As `derive`, of what depends on more: made again when `still_good` says no."""
         known = self._derived.get(what)
         if known is None or not still_good(known):
-            with noted(None):
-                known = make()
+            known = unnoted(make)
             self._derived[what] = known
         return known
 

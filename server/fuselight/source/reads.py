@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ast
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from fuselight.source.parts import Facet, Part
+
+T = TypeVar("T")
 
 
 class _Reader(threading.local):
@@ -35,11 +37,23 @@ def is_noted() -> bool:
 
 
 @contextmanager
-def noted(parts: set[Part | Facet] | None) -> Generator[None]:
-    """Collect in `parts` what is read within; None for nobody: what is kept with the parts themselves."""
+def noted(parts: set[Part | Facet]) -> Generator[None]:
+    """Collect in `parts` what is read within."""
     before, _reader.parts = _reader.parts, parts
     try:
         yield
+    finally:
+        _reader.parts = before
+
+
+def unnoted(make: Callable[..., T], *arguments: object) -> T:
+    """What `make` returns, of which nobody notes what it reads: it is kept with the parts themselves."""
+    before = _reader.parts
+    if before is None:
+        return make(*arguments)
+    _reader.parts = None
+    try:
+        return make(*arguments)
     finally:
         _reader.parts = before
 

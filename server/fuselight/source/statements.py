@@ -20,7 +20,7 @@ from fuselight.source.comments import is_outside_code
 from fuselight.source.lines import LineIndex, Span
 from fuselight.source.newer import newer_python_of
 from fuselight.source.parts import Part, Parts, cut, differing, edited, shared, text_of
-from fuselight.source.reads import is_noted, note, noted, part_of
+from fuselight.source.reads import is_noted, note, part_of, unnoted
 
 T = TypeVar("T")
 
@@ -119,8 +119,7 @@ class Statement:
         """As `derive`, for those who note themselves which parts they hand out."""
         known = self._derived.get(what)
         if known is None or (still_good is not None and not still_good(known)):
-            with noted(None):
-                known = make(self)
+            known = unnoted(make, self)
             self._derived[what] = known
         return known
 
