@@ -113,15 +113,15 @@ class Analysis:
             row += len(placed.statement.lines) - 1
         return tuple(found)
 
-    @property
+    @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """Sites with a rewrite on offer, in the order of their place."""
-        return self._all[0]
+        return tuple(self._finding(number) for number, one in enumerate(self._found) if one.match.refused is None)
 
-    @property
+    @cached_property
     def refusals(self) -> tuple[Finding, ...]:
         """Near misses, each with its reason in `refused`."""
-        return self._all[1]
+        return tuple(self._finding(number) for number, one in enumerate(self._found) if one.match.refused is not None)
 
     def work(self) -> Iterator[None]:
         """Work the findings out in slices: between two of them whoever asked can do something else.
@@ -140,7 +140,7 @@ class Analysis:
                 if not self._is_known(statement):
                     yield from self._look_at(statement, fusions)
             yield
-        _ = self._all
+        _ = self.findings
 
     @cached_property
     def _found(self) -> list[Shown]:
@@ -244,28 +244,22 @@ class Analysis:
             return False
         return self.codes != frozenset({match.fusion.code})
 
-    @cached_property
-    def _all(self) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
-        withheld = self._withheld
-        findings: list[Finding] = []
-        refusals: list[Finding] = []
-        for number, shown in enumerate(self._found):
-            match = shown.match
-            finding = Finding(
-                code=match.fusion.code,
-                name=match.fusion.name,
-                message=match.message,
-                safety=match.safety,
-                title=match.title,
-                scope=match.scope,
-                span=self._moved(*shown.at),
-                others=tuple(self._moved(*place) for place in shown.others),
-                refused=self._reason(match),
-                withheld=withheld or match.withheld if match.refused is None else None,
-                number=number,
-            )
-            (findings if match.refused is None else refusals).append(finding)
-        return tuple(findings), tuple(refusals)
+    def _finding(self, number: int) -> Finding:
+        shown = self._found[number]
+        match = shown.match
+        return Finding(
+            code=match.fusion.code,
+            name=match.fusion.name,
+            message=match.message,
+            safety=match.safety,
+            title=match.title,
+            scope=match.scope,
+            span=self._moved(*shown.at),
+            others=tuple(self._moved(*place) for place in shown.others),
+            refused=self._reason(match),
+            withheld=self._withheld or match.withheld if match.refused is None else None,
+            number=number,
+        )
 
     @cached_property
     def _withheld(self) -> str | None:
@@ -282,6 +276,10 @@ class Analysis:
             return None
         source = found.group("source")
         return f"the file is generated from {source}: change that one" if source else "the file is generated"
+
+    def may_have_word(self, word: str) -> bool:
+        """Whether `word`, given in lower case, stands anywhere in the text in whatever case."""
+        return self._module.mentions.may_have_word(word)
 
     @property
     def module(self) -> Module:

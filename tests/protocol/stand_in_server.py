@@ -34,6 +34,9 @@ class StandIn:
         self.findings = tuple(finding for finding in found if finding.refused is None)
         self.refusals = tuple(finding for finding in found if finding.refused is not None)
 
+    def may_have_word(self, word):
+        return word in self.text.lower()
+
     def _finding(self, number, match):
         kind, span = match[1], Span(*match.span())
         safety = Safety(kind) if kind in {safety.value for safety in Safety} else Safety.EXACT

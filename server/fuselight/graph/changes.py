@@ -32,6 +32,7 @@ class Changes:
             if old[part].text_of(part) is not now.text_of(part)
         ]
         self._parts = {**self.gone, **self.come}
+        self.only_comments = not self._parts
         retyped = [(part, part.retyped) for part in self.come]
         self._some = {
             one: statements
@@ -46,10 +47,6 @@ class Changes:
         self.facets = facets.difference(self.lost, (part.facet for part in self.stayed))
         """Facets of parts that came, which hold but for the attributes `sets`."""
         self.sets = frozenset[str]().union(*(made.sets for _, made in retyped if made is not None and made.sets))
-
-    def __bool__(self) -> bool:
-        """Whether more than comments changed."""
-        return bool(self._parts)
 
     @cached_property
     def words(self) -> frozenset[str]:

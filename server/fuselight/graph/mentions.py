@@ -133,7 +133,7 @@ class Asked:
     def hold(self, changes: Changes) -> bool:
         """Whether the answers are what they were."""
         words = changes.words
-        if not changes:
+        if changes.only_comments:
             return self.words.isdisjoint(words)
         if self.everything or not self.parts.isdisjoint(changes.lost):
             return False
@@ -309,6 +309,14 @@ class Mentions:
         if self._asked is not None:
             self._asked.words.update(words)
         return any(map(self._with, words))
+
+    def may_have_word(self, word: str) -> bool:
+        """Whether `word`, in lower case, stands anywhere in the file in whatever case."""
+
+        def has(statement: Statement) -> bool:
+            return any(len(one) == len(word) and one.lower() == word for one in kept_words(statement))
+
+        return any(statement.keep(f"may have {word}", has) for statement in self._statements)
 
     def statements_with(self, word: str) -> list[Statement]:
         """The statements whose text has `word`; what is kept rests on every place that has it."""

@@ -16,7 +16,7 @@ from fuselight.lsp.notebooks import ELSEWHERE, Cell
 from fuselight.lsp.transport import table
 from fuselight.lsp.uris import path_of
 from fuselight.project.settings import Loaded, Settings, SettingsCache, SettingsError
-from fuselight.project.suppression import Suppressions, suppressions
+from fuselight.project.suppression import NONE, WORD, Suppressions, suppressions
 
 if TYPE_CHECKING:
     from fuselight.analysis import Analysis
@@ -42,7 +42,6 @@ class Configuration:
         self._of_document: dict[str, Settings] = {}
         self._resting: dict[str, tuple[Path, Loaded, Settings]] = {}
         """Of documents with a path: what their settings rest on, for as long as the editor says the same."""
-        self._suppressions: tuple[str, Suppressions] = ("", Suppressions())
         self._problems: list[str] = []
         self._told: set[str] = set()
 
@@ -182,7 +181,7 @@ class Configuration:
         from fuselight.analysis import fix_all
 
         codes = self.settings(document).codes() if code is None else frozenset({code})
-        if not self._silenced(document.text):
+        if not self._silenced(document):
             return fix_all(analysis, allow, codes).text
         # What a comment silences is known for one version of the text at a time.
         return fix_all(analysis, allow, codes, is_not_silenced).text
@@ -190,17 +189,17 @@ class Configuration:
     def _wanted(self, findings: Sequence[Finding], document: Document) -> Sequence[Finding]:
         if not findings:
             return findings
-        settings, silenced = self.settings(document), self._silenced(document.text)
+        settings, silenced = self.settings(document), self._silenced(document)
         return [
             finding
             for finding in findings
             if settings.includes(finding.code) and not silenced.silences(finding, document.lines)
         ]
 
-    def _silenced(self, text: str) -> Suppressions:
-        if self._suppressions[0] is not text:
-            self._suppressions = (text, suppressions(text))
-        return self._suppressions[1]
+    def _silenced(self, document: Document) -> Suppressions:
+        # To look through the whole text at every key would cost more than most keys do.
+        known = document.known_analysis
+        return suppressions(document.text) if known is None or known.may_have_word(WORD) else NONE
 
     def _note(self, error: SettingsError) -> None:
         if str(error) not in self._told:

@@ -112,6 +112,11 @@ class Document(Text):
         """The analysis of the newest text; None where it failed, which is logged once for each text."""
         for _ in self.work(line_length):
             pass
+        return self.known_analysis
+
+    @property
+    def known_analysis(self) -> Analysis | None:
+        """The analysis of the newest text, where that is done."""
         return self._analysis if self._analysed is self.text else None
 
     def is_analysed(self, line_length: int) -> bool:

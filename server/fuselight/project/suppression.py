@@ -6,7 +6,6 @@ import re
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from fuselight.fusions.model import Finding
 from fuselight.project.codes import EVERYTHING, matches
@@ -44,13 +43,24 @@ class Suppressions:
 
 NONE = Suppressions()
 
+WORD = "fuselight"
+"""A word of every comment that silences, in whatever case."""
 
-@lru_cache(maxsize=1)
+_last: tuple[str, Suppressions] = ("", NONE)
+
+
 def suppressions(text: str) -> Suppressions:
     """The suppression comments of a text, whole or broken. The last text's are kept: each finding of it asks."""
-    # Hardly a file goes further.
-    if _COMMENT.search(text) is None:
-        return NONE
+    global _last
+    known, found = _last
+    if known is not text:
+        # Hardly a file goes further.
+        found = _suppressions(text) if _COMMENT.search(text) is not None else NONE
+        _last = text, found
+    return found
+
+
+def _suppressions(text: str) -> Suppressions:
     file: list[str] = []
     rows: dict[int, tuple[str, ...]] = {}
     lines = LineIndex(text)

@@ -14,7 +14,7 @@ import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fuselight.source.comments import is_outside_code
 from fuselight.source.lines import LineIndex, Span
@@ -100,6 +100,10 @@ class Statement:
     def may_hold(self, mark: str) -> bool:
         """Whether the text has `mark`: to skip a search that would find nothing, on which nothing else may rest."""
         return mark in self._text
+
+    def stands_in(self, text: str, start: int) -> bool:
+        """Whether `text`, a version of the file, has the statement's own text at `start`; nothing else rests on it."""
+        return text.startswith(self._text, start)
 
     def text_of(self, part: Part) -> str:
         """The text of one of the parts."""
@@ -236,8 +240,7 @@ class Statement:
         return any(node.lineno <= line <= node.end_lineno for line in self.masked)
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """A statement and where it starts in this version of the file."""
 
     statement: Statement
@@ -301,23 +304,25 @@ class StatementCache:
         """As `split`, by the statements that changed; None where that could cut otherwise than the whole text."""
         if any(part.statement.problem is not None for part in previous):
             return None
-        texts = [part.statement.text for part in previous]
         same = 0
-        for part, before in zip(previous, texts, strict=True):
-            if not text.startswith(before, part.start):
+        for statement, start in previous:
+            if not statement.stands_in(text, start):
                 break
             same += 1
         # The statement before a change may be continued by it: `else:`, an indented line.
         same = max(same - 1, 0)
-        moved = len(text) - (previous[-1].start + len(texts[-1]))
+        moved = len(text) - (previous[-1].start + len(previous[-1].statement.text))
         behind = len(previous)
-        while behind > same and text.startswith(texts[behind - 1], max(previous[behind - 1].start + moved, 0)):
+        while behind > same:
+            statement, start = previous[behind - 1]
+            if not statement.stands_in(text, max(start + moved, 0)):
+                break
             behind -= 1
         start = previous[same].start if same < len(previous) else len(text)
         end = previous[behind].start + moved if behind < len(previous) else len(text)
         if same == 0 or end < start or text[end - 1] not in "\r\n":
             return None
-        changed = [previous[at] for at in range(same, behind) if not text.startswith(texts[at], previous[at].start)]
+        changed = [part for part in previous[same:behind] if not part.statement.stands_in(text, part.start)]
         if len(changed) == 1:
             old = changed[0]
             piece = text[old.start : old.start + len(old.statement.text) + moved]
