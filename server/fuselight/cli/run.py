@@ -297,8 +297,8 @@ _Done = tuple[_T | None, str]
 """(the result of a task, ""), or (None, why there is none)."""
 
 
-_MOST_LEFT_BEHIND = 500_000
-"""How many objects, some 100 MB, may wait to be looked through for garbage."""
+_MOST_LEFT_BEHIND = 50_000
+"""How many objects, some 10 MB, may wait to be looked through for garbage."""
 
 
 def _chunk(tasks: Sequence[_Task], run: Callable[[_Task], _T]) -> list[_Done[_T]]:

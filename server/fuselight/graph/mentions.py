@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from fuselight.graph.changes import Changes
@@ -14,7 +13,7 @@ from fuselight.graph.facts import is_own_fuse as is_own_fuse
 from fuselight.graph.facts import is_own_hook as is_own_hook
 from fuselight.graph.facts import self_parameter as self_parameter
 from fuselight.source.parts import Facet, Part
-from fuselight.source.reads import note, noted
+from fuselight.source.reads import note, note_in
 from fuselight.source.statements import Statement
 
 
@@ -172,6 +171,26 @@ class Asked:
         self.everything = self.everything or other.everything
 
 
+class _Recording:
+    """What is asked of some mentions, and read of the file, within its `with`."""
+
+    # No generator: there is one of these for every function.
+    __slots__ = ("_asked_before", "_mentions", "_read_before")
+
+    def __init__(self, mentions: Mentions) -> None:
+        self._mentions = mentions
+
+    def __enter__(self) -> Asked:
+        asked = Asked()
+        self._asked_before = self._mentions.swap_record(asked)
+        self._read_before = note_in(asked.parts)
+        return asked
+
+    def __exit__(self, *_: object) -> None:
+        note_in(self._read_before)
+        self._mentions.swap_record(self._asked_before)
+
+
 class Mentions:
     """The mentions of one version of a file."""
 
@@ -188,15 +207,14 @@ class Mentions:
             self._by_word = dict(previous._by_word)
             self._unknown = previous._unknown.union(*map(kept_words, (*changes.before, *changes.now)))
 
-    @contextmanager
-    def recorded(self) -> Generator[Asked]:
+    def recorded(self) -> _Recording:
         """Record what is asked for and read, so that an answer can be kept until something that bears on it changes."""
-        before, self._asked = self._asked, Asked()
-        try:
-            with noted(self._asked.parts):
-                yield self._asked
-        finally:
-            self._asked = before
+        return _Recording(self)
+
+    def swap_record(self, asked: Asked | None) -> Asked | None:
+        """Record in `asked` from here on; returns what was recorded in before."""
+        before, self._asked = self._asked, asked
+        return before
 
     def rest_on(self, asked: Asked) -> None:
         """Have what is recorded rest on what was asked before."""

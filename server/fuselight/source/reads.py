@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import ast
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -36,14 +35,10 @@ def is_noted() -> bool:
     return _reader.parts is not None
 
 
-@contextmanager
-def noted(parts: set[Part | Facet]) -> Generator[None]:
-    """Collect in `parts` what is read within."""
+def note_in(parts: set[Part | Facet] | None) -> set[Part | Facet] | None:
+    """Collect in `parts` what is read from here on; returns where it was collected before, to go back to."""
     before, _reader.parts = _reader.parts, parts
-    try:
-        yield
-    finally:
-        _reader.parts = before
+    return before
 
 
 def unnoted(make: Callable[..., T], *arguments: object) -> T:
