@@ -1,6 +1,6 @@
 """How many lines a second of CPU the command lines read: fuselight, and TorchFix and Fixit where they are there.
 
-    python benchmarks/throughput.py [FOLDER] [--every N] [--rounds N] [--command NAME=COMMAND ...]
+    python benchmarks/throughput.py [FOLDER] [--peer-every N] [--rounds N] [--command NAME=COMMAND ...]
 
 Without FOLDER the models of a pinned timm release are read (downloaded once into `.cache/`, never imported). The slower
 ones get every `--peer-every`th file alone: what counts is lines a second of CPU, over all processes. They take turns.
