@@ -278,7 +278,7 @@ class Analysis:
         return f"the file is generated from {source}: change that one" if source else "the file is generated"
 
     def may_have_word(self, word: str) -> bool:
-        """Whether `word`, given in lower case, stands anywhere in the text in whatever case."""
+        """Whether `word` stands anywhere in the text in whatever case."""
         return self._module.mentions.may_have_word(word)
 
     @property

@@ -234,6 +234,17 @@ def test_work_does_not_grow_with_patterns_of_other_kinds() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "is_tried"),
+    [("a * w + b", False), ("a * w + b * w", False), ("(1 - w) * a + w * b", True), ("a * w + b * (w - a)", True)],
+)
+def test_a_sum_in_a_sum_is_tried_where_there_are_two(body: str, is_tried: bool) -> None:
+    index = made(Rewrite("(1 - w) * a + w * b", "lerp(a, b, w)"))
+    matches, _ = found(index, f"{HEAD}def f(a, b, w):\n    return {body}\n")
+    assert (index.tried > 0) is is_tried
+    assert bool(matches) is (body == "(1 - w) * a + w * b")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "def f(x):\n    import torch\n    return x * torch.sigmoid(x)\n",

@@ -243,6 +243,20 @@ def test_words_of_a_comment_count_for_who_asks_for_any() -> None:
         assert (analysis.findings, analysis.refusals) == (fresh.findings, fresh.refusals)
 
 
+def test_a_word_in_any_case_is_seen_when_it_comes_and_when_it_goes() -> None:
+    text = TEXT.replace("# what it is", "# what it is {}")
+    analysis = Analysis(text.format(""))
+    for comment, there in (
+        ("", False),
+        ("fuselight: ignore", True),
+        ("", False),
+        ("FuseLight: IGNORE", True),
+        ("", False),
+    ):
+        analysis = analysis.updated(text.format(comment))
+        assert analysis.may_have_word("fuselight") is there
+
+
 def class_of(statement: Statement) -> ast.ClassDef:
     [node] = statement.body
     assert isinstance(node, ast.ClassDef)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -329,10 +330,11 @@ class Mentions:
         return any(map(self._with, words))
 
     def may_have_word(self, word: str) -> bool:
-        """Whether `word`, in lower case, stands anywhere in the file in whatever case."""
+        """Whether `word` stands anywhere in the file in whatever case."""
 
         def has(statement: Statement) -> bool:
-            return any(len(one) == len(word) and one.lower() == word for one in kept_words(statement))
+            alike = (one for one in kept_words(statement) if len(one) == len(word))
+            return any(re.fullmatch(word, one, re.IGNORECASE) for one in alike)
 
         return any(statement.keep(f"may have {word}", has) for statement in self._statements)
 
