@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
@@ -14,7 +15,7 @@ from fuselight.fusions.pages import page_of
 from fuselight.lsp import configuration, warmup
 from fuselight.lsp.client import Client
 from fuselight.lsp.documents import Document
-from fuselight.lsp.transport import table
+from fuselight.lsp.transport import Plain, table
 from fuselight.lsp.work import Steps
 from fuselight.project.settings import Settings, Severity
 
@@ -32,14 +33,23 @@ _SEVERITIES = {
 }
 
 
+@dataclass(slots=True, eq=False)
+class _Given:
+    """What a pulling client was given last for a document."""
+
+    id: str
+    items: list[types.Diagnostic]
+    sent: Plain | None = None
+
+
 class Results:
-    """The ids of what pulling clients were given: the same for as long as the diagnostics are."""
+    """What pulling clients were given, and its ids: the same for as long as the diagnostics are."""
 
     def __init__(self) -> None:
         # A client may still hold ids of the server before this one.
         self._session = os.urandom(4).hex()
         self._number = 0
-        self._last: dict[str, tuple[str, list[types.Diagnostic]]] = {}
+        self._last: dict[str, _Given] = {}
         self._pushed: dict[str, types.PublishDiagnosticsParams] = {}
 
     def new_id(self) -> str:
@@ -49,13 +59,20 @@ class Results:
     def id_of(self, uri: str, items: list[types.Diagnostic]) -> str:
         """The id of the diagnostics of an open document."""
         last = self._last.get(uri)
-        if last is None or last[1] != items:
-            last = self._last[uri] = self.new_id(), items
-        return last[0]
+        if last is None or last.items != items:
+            last = self._last[uri] = _Given(self.new_id(), items)
+        return last.id
+
+    def report(self, uri: str, write: Callable[[object], Plain]) -> Plain:
+        """The diagnostics of an open document that has an id, in full; written out once, as most keys change none."""
+        last = self._last[uri]
+        if last.sent is None:
+            last.sent = write(types.RelatedFullDocumentDiagnosticReport(last.items, result_id=last.id))
+        return last.sent
 
     def known(self, uri: str) -> str | None:
         """The id that a client was given last for a document."""
-        return self._last[uri][0] if uri in self._last else None
+        return self._last[uri].id if uri in self._last else None
 
     def is_news(self, push: types.PublishDiagnosticsParams) -> bool:
         """Whether a push tells anything that the one before did not: of the cells of a notebook few do."""
@@ -126,7 +143,7 @@ def clear(server: FuselightServer, uri: str) -> None:
         server.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, []))
 
 
-def pull(ls: FuselightServer, params: types.DocumentDiagnosticParams) -> types.DocumentDiagnosticReport:
+def pull(ls: FuselightServer, params: types.DocumentDiagnosticParams) -> types.DocumentDiagnosticReport | Plain:
     """`textDocument/diagnostic`."""
     uri = params.text_document.uri
     if _is_asked_again(ls, uri):
@@ -134,11 +151,12 @@ def pull(ls: FuselightServer, params: types.DocumentDiagnosticParams) -> types.D
             "asked again for a newer text", types.LSPErrorCodes.ServerCancelled.value, {"retriggerRequest": False}
         )
     document = ls.document(uri)
-    items = all_of(ls, document) if document else []
-    result = ls.results.id_of(uri, items) if document else None
-    if result is not None and result == params.previous_result_id:
+    if document is None:
+        return types.RelatedFullDocumentDiagnosticReport([])
+    result = ls.results.id_of(uri, all_of(ls, document))
+    if result == params.previous_result_id:
         return types.RelatedUnchangedDocumentDiagnosticReport(result)
-    return types.RelatedFullDocumentDiagnosticReport(items, result_id=result)
+    return ls.results.report(uri, ls.in_json)
 
 
 def _is_asked_again(server: FuselightServer, uri: str) -> bool:

@@ -22,7 +22,7 @@ from pygls.exceptions import (
 from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from fuselight.lsp.commands import COMMANDS, execute
-from fuselight.lsp.transport import Json, Undecodable, table
+from fuselight.lsp.transport import Json, Plain, Undecodable, table
 from fuselight.lsp.work import Priority, Steps
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class FuselightProtocol(LanguageServerProtocol):
         self._initialized = False
         super().__init__(server, converter)
         self._fuselight = server
+        converter.register_unstructure_hook(Plain, _as_it_is)
 
     @property
     def is_ready(self) -> bool:
@@ -237,6 +238,10 @@ class FuselightProtocol(LanguageServerProtocol):
         self, params: types.DidCloseNotebookDocumentParams
     ) -> None:
         self._fuselight.notebook_closed(params.notebook_document.uri)
+
+
+def _as_it_is(plain: Plain) -> Plain:
+    return plain
 
 
 def _into(future: Future[Any], steps: Generator[None, None, Any]) -> Steps:

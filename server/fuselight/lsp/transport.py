@@ -25,6 +25,10 @@ def table(value: object) -> dict[str, object]:
     return cast("dict[str, object]", value) if isinstance(value, dict) else {}
 
 
+class Plain(dict[str, Json]):
+    """A result of a request that is JSON already, and is sent as it is."""
+
+
 _LENGTH = re.compile(rb"content-length:[ \t]*(\d+)\s*$", re.IGNORECASE)
 _LONGEST_HEADER = 8192
 
