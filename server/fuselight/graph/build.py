@@ -6,7 +6,14 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 
 from fuselight.graph.classes import ClassInfo, Layer, assigned_names, local_names, resolve
-from fuselight.graph.effects import VIEWING_LAYERS, asks_in_place, called_name, made_in_place, writes_by_position
+from fuselight.graph.effects import (
+    VIEWING_LAYERS,
+    asks_in_place,
+    called_name,
+    is_bare,
+    made_in_place,
+    writes_by_position,
+)
 from fuselight.graph.facts import facts_around
 from fuselight.graph.kinds import (
     CONTAINERS,
@@ -846,7 +853,7 @@ class _Builder:
         """`self.<attribute>(...)`: a layer of the class, or a method or object of which nothing is known."""
         inputs, keywords = self._arguments(node)
         everything = [*inputs, *keywords.values()]
-        layer = self.layers.get(func.attr)
+        layer = self.graph.called[func.attr] = self.layers.get(func.attr)
         if layer is None or layer.kind is None or layer.unknown is not None or layer.constructor is None:
             value = self._unknown(node, everything)
             value.layer = layer
@@ -865,8 +872,7 @@ class _Builder:
             self._in_place(value, kind_of_layer(layer.kind), keywords)
             return value
         kind = kind_of_layer(layer.kind)
-        plain = not layer.constructor.args and not layer.constructor.keywords
-        if kind is not None and plain and len(inputs) == 1 and not keywords:
+        if kind is not None and is_bare(layer.constructor) and len(inputs) == 1 and not keywords:
             value = self._known(kind, node, inputs, keywords)
             value.layer = layer
             return value

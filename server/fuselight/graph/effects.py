@@ -48,6 +48,11 @@ _IN_PLACE_AT = {
 """The layers that can be asked for in-place work, with the position of `inplace`. Source: `torch.nn`, torch 2.13."""
 
 
+def is_bare(constructor: ast.Call) -> bool:
+    """Whether a layer is made without arguments: `nn.ReLU()`."""
+    return not constructor.args and not constructor.keywords
+
+
 def made_in_place(constructor: ast.Call) -> bool:
     """Whether a layer's constructor may ask for in-place work: `nn.ReLU(True)`, `nn.Dropout(0.1, inplace=flag)`."""
     last = called_name(constructor.func) or ""

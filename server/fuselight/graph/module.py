@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from fuselight.graph.build import build_graph
 from fuselight.graph.changes import Changes
 from fuselight.graph.classes import Classes, ClassInfo, Layer, local_names
+from fuselight.graph.effects import is_bare, made_in_place
 from fuselight.graph.facts import Facts, facts_of, words_in, words_of_part
 from fuselight.graph.mentions import Asked, Function, Mentions
 from fuselight.graph.values import Graph
@@ -107,22 +108,20 @@ class Scope:
         return {layer.kind for layer in self.applied_layers}
 
 
-@dataclass(slots=True, eq=False)
-class _Kept:
-    names: Names
-    layers: list[tuple[object, ...]]
-    graph: Graph
-
-
-def _told(layer: Layer) -> tuple[object, ...]:
+def _told(layer: Layer | None) -> tuple[object, ...] | None:
     """What a graph rests on of a layer: another version of the file may have the same by other objects."""
-    return layer.attribute, layer.constructor, layer.kind, layer.unknown
+    if layer is None:
+        return None
+    made = layer.constructor
+    how = (made_in_place(made), is_bare(made)) if made is not None else None
+    return layer.kind, layer.unknown, how
 
 
 def _move(graph: Graph, scope: Scope) -> None:
     """Have a graph be that of the same function in another version of the file."""
     graph.function, graph.owner, graph.statement = scope.function, scope.owner, scope.statement
     layers: Mapping[str, Layer] = scope.owner.layers if scope.owner is not None else {}
+    graph.called = {name: layers.get(name) for name in graph.called}
     for value in graph.values:
         if value.layer is not None:
             value.layer = layers[value.layer.attribute]
@@ -162,18 +161,21 @@ class Module:
     def graph(self, scope: Scope) -> Graph:
         """The graph of a function; built once for as long as nothing that it rests on changes."""
         owner, statement = scope.owner, scope.statement
-        layers = [*map(_told, owner.layers.values())] if owner is not None else []
+        layers: Mapping[str, Layer] = owner.layers if owner is not None else {}
 
-        def make() -> _Kept:
-            graph = build_graph(scope.function, owner, self.names, statement, scope.name, scope.enclosing)
-            return _Kept(self.names, layers, graph)
+        def make() -> Graph:
+            return build_graph(scope.function, owner, self.names, statement, scope.name, scope.enclosing)
 
-        def still_good(kept: _Kept) -> bool:
-            return kept.names is self.names and kept.layers == layers and (kept.graph.owner is None) == (owner is None)
+        def still_good(kept: Graph) -> bool:
+            if kept.names is not self.names or (kept.owner is None) != (owner is None):
+                return False
+            return kept.owner is owner or all(
+                _told(was) == _told(layers.get(name)) for name, was in kept.called.items()
+            )
 
         statement.note_lines_of(scope.function)
         key = f"graph {scope.name} {scope.function.lineno} {scope.function.col_offset}"
-        graph = statement.parts.of(scope.function).keep(key, make, still_good).graph
+        graph = statement.parts.of(scope.function).keep(key, make, still_good)
         if graph.statement is not statement or graph.owner is not owner:
             _move(graph, scope)
         return graph

@@ -138,6 +138,8 @@ class Graph:
     exits: list[int] = field(default_factory=list[int])
     """After which orders the function may leave the block: `return`, `raise`, `break`, `continue`, `yield`."""
     by_kind: dict[str, list[Value]] = field(default_factory=dict[str, list[Value]])
+    called: dict[str, Layer | None] = field(default_factory=dict[str, "Layer | None"])
+    """The attributes of `self` that are called, each with the layer that it is; None where it is none."""
     opaque: str | None = None
     """Why nothing of this function can be followed."""
     rows: list[tuple[Value, str, Value, str]] | None = None
