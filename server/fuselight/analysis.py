@@ -277,9 +277,10 @@ class Analysis:
         source = found.group("source")
         return f"the file is generated from {source}: change that one" if source else "the file is generated"
 
-    def may_have_word(self, word: str) -> bool:
-        """Whether `word` stands anywhere in the text in whatever case."""
-        return self._module.mentions.may_have_word(word)
+    def with_word(self, word: str) -> Iterator[tuple[Statement, int]]:
+        """The statements that have `word` in whatever case, each with the number of lines above it."""
+        for statement in self._module.mentions.statements_alike(word):
+            yield statement, self._rows[statement]
 
     @property
     def module(self) -> Module:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+import tokenize
 
 import pytest
 
+from fuselight.analysis import Analysis
 from fuselight.fusions.model import Finding, Safety
-from fuselight.project.suppression import suppressions
+from fuselight.project.suppression import suppressions, suppressions_in
 from fuselight.source.lines import LineIndex, Span
 
 
@@ -22,7 +24,10 @@ def silenced(text: str, code: str = "FUS401") -> bool:
         text = text.replace(">", "", 1)
         spans.append(Span(start, end))
     finding = Finding(code, "name", "message", Safety.EXACT, "title", "scope", spans[0], tuple(spans[1:]))
-    return suppressions(text).silences(finding, LineIndex(text))
+    found = suppressions(text).silences(finding, LineIndex(text))
+    analysis = Analysis(f"x = 0\n\n{text}").updated(text)
+    assert suppressions_in(analysis).silences(finding, analysis.lines) is found
+    return found
 
 
 @pytest.mark.parametrize(
@@ -92,9 +97,17 @@ def test_not_silenced(text: str) -> None:
     assert not silenced(text)
 
 
-def test_a_text_without_the_word_is_not_tokenized(monkeypatch: pytest.MonkeyPatch) -> None:
-    import tokenize
+def test_of_a_new_version_only_what_changed_is_tokenized(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = "def f(x):\n    return x  # fuselight: ignore\n\n\n"
+    text = head + "def g(x):\n    return x{}\n\n\ny = 0  # fuselight: ignore\n"
+    analysis = Analysis(text.format(""))
+    assert suppressions_in(analysis).rows.keys() == {2, 9}
+    monkeypatch.setattr(tokenize, "generate_tokens", lambda readline: pytest.fail("tokenized"))  # pyright: ignore
+    analysis = analysis.updated(text.format(" +\\\n        1"))
+    assert suppressions_in(analysis).rows.keys() == {2, 10}
 
+
+def test_a_text_without_the_word_is_not_tokenized(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenize, "generate_tokens", lambda readline: pytest.fail("tokenized"))  # pyright: ignore
     assert not suppressions("x = 1  # ignore\n" * 1000)
 

@@ -13,6 +13,7 @@ import time
 import fuselight.analysis as engine
 from fuselight.fusions.model import Finding, Fix, Safety, TextEdit
 from fuselight.source.lines import LineIndex, Span
+from fuselight.source.statements import StatementCache
 
 STEPS = 200
 WORD = re.compile(r"\b(exact|checkpoint|breaking|inference|numerics|refused|withheld)_(\w+)")
@@ -34,8 +35,10 @@ class StandIn:
         self.findings = tuple(finding for finding in found if finding.refused is None)
         self.refusals = tuple(finding for finding in found if finding.refused is not None)
 
-    def may_have_word(self, word):
-        return word in self.text.lower()
+    def with_word(self, word):
+        for statement, start in StatementCache().split(self.text):
+            if word in statement.text.lower():
+                yield statement, self.text.count("\n", 0, start)
 
     def _finding(self, number, match):
         kind, span = match[1], Span(*match.span())

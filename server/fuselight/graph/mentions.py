@@ -106,6 +106,16 @@ def _mentioned(statement: Statement) -> _Mentioned:
     return statement.keep("mentioned", _Mentioned)
 
 
+def _has_alike(statement: Statement, word: str) -> bool:
+    """Whether a statement has `word` in whatever case."""
+
+    def has(statement: Statement) -> bool:
+        alike = (one for one in kept_words(statement) if len(one) == len(word))
+        return any(re.fullmatch(word, one, re.IGNORECASE) for one in alike)
+
+    return statement.keep(f"{word} in any case", has)
+
+
 def read_ahead(statement: Statement) -> None:
     """Work out what a statement mentions, before anybody asks."""
     _mentioned(statement)
@@ -203,10 +213,15 @@ class Mentions:
         self._by_word: dict[str, list[Statement]] | None = None
         self._unknown: set[str] = set()
         """Words of statements that changed, of which nobody has asked since who else has them."""
+        self._lacking: set[str] = set()
+        """Words that the file has in no case."""
         self._asked: Asked | None = None
-        if previous is not None and previous._by_word is not None and changes is not None:
-            self._by_word = dict(previous._by_word)
-            self._unknown = previous._unknown.union(*map(kept_words, (*changes.before, *changes.now)))
+        if previous is not None and changes is not None:
+            now = changes.now
+            self._lacking = {word for word in previous._lacking if not any(_has_alike(one, word) for one in now)}
+            if previous._by_word is not None:
+                self._by_word = dict(previous._by_word)
+                self._unknown = previous._unknown.union(*map(kept_words, (*changes.before, *changes.now)))
 
     def recorded(self) -> _Recording:
         """Record what is asked for and read, so that an answer can be kept until something that bears on it changes."""
@@ -329,14 +344,14 @@ class Mentions:
             self._asked.words.update(words)
         return any(map(self._with, words))
 
-    def may_have_word(self, word: str) -> bool:
-        """Whether `word` stands anywhere in the file in whatever case."""
-
-        def has(statement: Statement) -> bool:
-            alike = (one for one in kept_words(statement) if len(one) == len(word))
-            return any(re.fullmatch(word, one, re.IGNORECASE) for one in alike)
-
-        return any(statement.keep(f"may have {word}", has) for statement in self._statements)
+    def statements_alike(self, word: str) -> list[Statement]:
+        """The statements whose text has `word` in whatever case."""
+        if word in self._lacking:
+            return []
+        found = [statement for statement in self._statements if _has_alike(statement, word)]
+        if not found:
+            self._lacking.add(word)
+        return found
 
     def statements_with(self, word: str) -> list[Statement]:
         """The statements whose text has `word`; what is kept rests on every place that has it."""

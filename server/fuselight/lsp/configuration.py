@@ -16,7 +16,7 @@ from fuselight.lsp.notebooks import ELSEWHERE, Cell
 from fuselight.lsp.transport import table
 from fuselight.lsp.uris import path_of
 from fuselight.project.settings import Loaded, Settings, SettingsCache, SettingsError
-from fuselight.project.suppression import NONE, WORD, Suppressions, suppressions
+from fuselight.project.suppression import Suppressions, suppressions, suppressions_in
 
 if TYPE_CHECKING:
     from fuselight.analysis import Analysis
@@ -199,7 +199,7 @@ class Configuration:
     def _silenced(self, document: Document) -> Suppressions:
         # To look through the whole text at every key would cost more than most keys do.
         known = document.known_analysis
-        return suppressions(document.text) if known is None or known.may_have_word(WORD) else NONE
+        return suppressions(document.text) if known is None else suppressions_in(known)
 
     def _note(self, error: SettingsError) -> None:
         if str(error) not in self._told:
@@ -210,7 +210,7 @@ class Configuration:
 
 def is_not_silenced(analysis: Analysis, finding: Finding) -> bool:
     """Whether no comment silences a finding."""
-    return not suppressions(analysis.text).silences(finding, analysis.lines)
+    return not suppressions_in(analysis).silences(finding, analysis.lines)
 
 
 def register(server: FuselightServer) -> None:

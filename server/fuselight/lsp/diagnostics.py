@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
-from fuselight.fusions.model import Finding
+from fuselight.fusions.model import Finding, Safety
 from fuselight.fusions.pages import page_of
 from fuselight.lsp import configuration, warmup
 from fuselight.lsp.client import Client
-from fuselight.lsp.documents import Document
+from fuselight.lsp.documents import Document, Positions, range_of
 from fuselight.lsp.transport import Plain, table
 from fuselight.lsp.work import Steps
 from fuselight.project.settings import Settings, Severity
@@ -88,22 +89,43 @@ class Results:
 
 def of(finding: Finding, document: Document, client: Client, settings: Settings) -> types.Diagnostic:
     """One finding as the client shows it."""
-    related: list[types.DiagnosticRelatedInformation] | None = None
-    if client.shows_related and finding.others:
-        related = [
-            types.DiagnosticRelatedInformation(document.location(span), "belongs to the fusion")
-            for span in finding.others
-        ]
-    page = _page(finding.code) if client.shows_code_description else None
+    return _diagnostic(
+        finding.code,
+        finding.message if finding.withheld is None else f"{finding.message} (no edit: {finding.withheld})",
+        _SEVERITIES[settings.severity_of(finding.safety)],
+        finding.scope,
+        finding.safety,
+        _page(finding.code) if client.shows_code_description else None,
+        document.positions(finding.span),
+        tuple(map(document.place, finding.others)) if client.shows_related else (),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _diagnostic(
+    code: str,
+    message: str,
+    severity: types.DiagnosticSeverity,
+    scope: str,
+    safety: Safety,
+    page: str | None,
+    positions: Positions,
+    others: tuple[tuple[str, Positions], ...],
+) -> types.Diagnostic:
+    """A diagnostic; one for all versions of a text in which it is the same, as it is for most keys."""
+    related = [
+        types.DiagnosticRelatedInformation(types.Location(uri, range_of(place)), "belongs to the fusion")
+        for uri, place in others
+    ]
     return types.Diagnostic(
-        range=document.range(finding.span),
-        message=finding.message if finding.withheld is None else f"{finding.message} (no edit: {finding.withheld})",
-        severity=_SEVERITIES[settings.severity_of(finding.safety)],
-        code=finding.code,
+        range=range_of(positions),
+        message=message,
+        severity=severity,
+        code=code,
         source="fuselight",
         code_description=types.CodeDescription(page) if page is not None else None,
-        related_information=related,
-        data={"scope": finding.scope, "safety": finding.safety.value},
+        related_information=related or None,
+        data={"scope": scope, "safety": safety.value},
     )
 
 

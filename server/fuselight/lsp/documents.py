@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from lsprotocol import types
 
@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Positions: TypeAlias = "tuple[tuple[int, int], tuple[int, int]]"
+"""Where some characters start and end: line and column, as the client counts."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def range_of(positions: Positions) -> types.Range:
+    start, end = positions
+    return types.Range(types.Position(*start), types.Position(*end))
 
 
 class Text:
@@ -52,10 +60,8 @@ class Text:
     def offset_in(self, position: types.Position) -> int:
         return self.lines.offset(position.line, position.character, self.encoding)
 
-    def range_in(self, span: Span) -> types.Range:
-        start = self.lines.position(span.start, self.encoding)
-        end = self.lines.position(span.end, self.encoding)
-        return types.Range(types.Position(*start), types.Position(*end))
+    def positions_in(self, span: Span) -> Positions:
+        return self.lines.position(span.start, self.encoding), self.lines.position(span.end, self.encoding)
 
     def _replace(self, span: Span, content: str) -> None:
         text = f"{self.text[: span.start]}{content}{self.text[span.end :]}"
@@ -68,7 +74,8 @@ class Text:
 class Document(Text):
     """One open document. `analysis` is that of the newest text, computed on demand and kept.
 
-    `text` is what is analysed; `offset`, `span`, `range` and `location` lead from the client's places to it and back.
+    `text` is what is analysed; `offset` and `span` lead to it from the client's places; `positions`, `range` and
+    `place` lead back.
     """
 
     def __init__(self, item: types.TextDocumentItem, encoding: Encoding) -> None:
@@ -180,11 +187,15 @@ class Document(Text):
         start, end = self.offset(where.start), self.offset(where.end)
         return Span(min(start, end), max(start, end))
 
-    def range(self, span: Span) -> types.Range:
-        return self.range_in(span)
+    def positions(self, span: Span) -> Positions:
+        return self.positions_in(span)
 
-    def location(self, span: Span) -> types.Location:
-        return types.Location(self.uri, self.range(span))
+    def range(self, span: Span) -> types.Range:
+        return range_of(self.positions(span))
+
+    def place(self, span: Span) -> tuple[str, Positions]:
+        """The document in which some characters are shown, and where they stand in it."""
+        return self.uri, self.positions(span)
 
 
 class _Spliced(LineIndex):

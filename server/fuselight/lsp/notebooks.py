@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from lsprotocol import types
 
 from fuselight.fusions.model import Finding, Fix, TextEdit
-from fuselight.lsp.documents import Document, Text
+from fuselight.lsp.documents import Document, Positions, Text
 from fuselight.lsp.magics import masked
 from fuselight.source.lines import Encoding, Span
 
@@ -69,6 +69,10 @@ class Cell(Document):
     def analysis(self, line_length: int) -> Analysis | None:
         return self._notebook.whole.analysis(line_length)
 
+    @property
+    def known_analysis(self) -> Analysis | None:
+        return self._notebook.whole.known_analysis
+
     def is_analysed(self, line_length: int) -> bool:
         return self._notebook.whole.is_analysed(line_length)
 
@@ -97,14 +101,14 @@ class Cell(Document):
     def offset(self, position: types.Position) -> int:
         return self.start + self.source.offset_in(position)
 
-    def range(self, span: Span) -> types.Range:
+    def positions(self, span: Span) -> Positions:
         length = len(self.source.text)
         start, end = (min(max(at - self.start, 0), length) for at in (span.start, span.end))
-        return self.source.range_in(Span(start, end))
+        return self.source.positions_in(Span(start, end))
 
-    def location(self, span: Span) -> types.Location:
+    def place(self, span: Span) -> tuple[str, Positions]:
         cell = self._notebook.cell_at(span.start) or self
-        return types.Location(cell.uri, cell.range(span))
+        return cell.uri, cell.positions(span)
 
     def _moved(self, edit: TextEdit) -> TextEdit | None:
         """An edit of the notebook's text that can be one of this cell: behind its last line, or of imports."""

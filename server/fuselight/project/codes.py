@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 EVERYTHING = "ALL"
 
@@ -19,7 +20,8 @@ def is_known(selector: str, codes: Iterable[str]) -> bool:
     return selector == EVERYTHING or (selector != "" and any(code.startswith(selector) for code in codes))
 
 
-def includes(code: str, select: Iterable[str], ignore: Iterable[str]) -> bool:
+@lru_cache(maxsize=1024)
+def includes(code: str, select: tuple[str, ...], ignore: tuple[str, ...]) -> bool:
     """Whether `code` is selected; where `select` and `ignore` both name it, the longer wins, `ignore` a tie."""
     return _specificity(code, select) > _specificity(code, ignore)
 

@@ -6,10 +6,14 @@ import re
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fuselight.fusions.model import Finding
 from fuselight.project.codes import EVERYTHING, matches
 from fuselight.source.lines import LineIndex, Span
+
+if TYPE_CHECKING:
+    from fuselight.analysis import Analysis
 
 _COMMENT = re.compile(r"#\s*fuselight:\s*(ignore(?:-file)?)(?![\w-])\s*(\[[^\]]*\]?)?", re.IGNORECASE)
 _CODE = re.compile(r"[A-Za-z]+[0-9]*")
@@ -43,7 +47,7 @@ class Suppressions:
 
 NONE = Suppressions()
 
-WORD = "fuselight"
+_WORD = "fuselight"
 """A word of every comment that silences, in whatever case."""
 
 _last: tuple[str, Suppressions] = ("", NONE)
@@ -58,6 +62,17 @@ def suppressions(text: str) -> Suppressions:
         found = _suppressions(text) if _COMMENT.search(text) is not None else NONE
         _last = text, found
     return found
+
+
+def suppressions_in(analysis: Analysis) -> Suppressions:
+    """Those of the text of an analysis: of the statements that changed since an earlier one, only these are read."""
+    file: list[str] = []
+    rows: dict[int, tuple[str, ...]] = {}
+    for statement, above in analysis.with_word(_WORD):
+        found = statement.keep("suppressions", lambda statement: _suppressions(statement.text))
+        file += found.file
+        rows.update((above + row, selectors) for row, selectors in found.rows.items())
+    return Suppressions(tuple(file), rows) if file or rows else NONE
 
 
 def _suppressions(text: str) -> Suppressions:
