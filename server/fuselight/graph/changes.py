@@ -18,6 +18,7 @@ class Changes:
         """`before` and `now` are the statements of the two versions."""
         before, now = dict.fromkeys(before), dict.fromkeys(now)
         self._known: dict[Part, Facts] = {}
+        self._strings: dict[str, bool] = {}
         self.before = [one for one in before if one not in now]
         self.now = [one for one in now if one not in before]
         old = {part: statement for statement in self.before for part in statement.parts}
@@ -110,6 +111,8 @@ class Changes:
         return before is not now
 
     def has_string_with(self, part: str) -> bool:
-        return any(
-            part in one.text and any(part in text for text, _ in self._facts_in(one).strings) for one in self._parts
-        )
+        if part not in self._strings:
+            self._strings[part] = any(
+                part in one.text and any(part in text for text, _ in self._facts_in(one).strings) for one in self._parts
+            )
+        return self._strings[part]

@@ -189,7 +189,7 @@ class Classes:
                     ancestor.descendants.append(info)
                 self.by_node[info.node] = info
                 if info.top_level:
-                    self._by_name[info.name] = info
+                    self._by_name[info.node.name] = info
 
     def __iter__(self) -> Iterator[ClassInfo]:
         for info in self.by_node.values():
@@ -207,7 +207,7 @@ class Classes:
 
     def _of(self, statement: Statement, names: Names, last: _Last) -> list[ClassInfo]:
         known = last.kept
-        if known is not None and known.names is names and all(self.by_node.get(a.node) is a for a in known.ancestors):
+        if known is not None and known.names is names and (not known.ancestors or self._have(known.ancestors)):
             return known.infos
         nodes = statement.keep("class nodes", lambda one: list(_classes(one.body, one, True, frozenset())))
         bases = [self._bases(node, names, hidden) for node, _, hidden in nodes]
@@ -222,6 +222,9 @@ class Classes:
         kept = statement.keep("classes", make, lambda kept: kept.names is names and kept.bases == bases)
         last.kept = kept
         return kept.infos
+
+    def _have(self, infos: list[ClassInfo]) -> bool:
+        return all(self.by_node.get(info.node) is info for info in infos)
 
     def _bases(
         self, node: ast.ClassDef, names: Names, hidden: frozenset[str]

@@ -16,8 +16,8 @@ from fuselight.graph.mentions import Asked, Function, Mentions
 from fuselight.graph.values import Graph
 from fuselight.source.names import Names
 from fuselight.source.nodes import children_of
-from fuselight.source.parts import Part
-from fuselight.source.reads import note, unnoted
+from fuselight.source.parts import Facet, Part
+from fuselight.source.reads import note, reader, unnoted
 from fuselight.source.statements import Placed, Statement
 
 T = TypeVar("T")
@@ -40,6 +40,7 @@ class Scope:
     _facts: Facts | None = None
     _named_layers: tuple[Layer, ...] | None = None
     _applied_layers: tuple[Layer, ...] | None = None
+    _noted_layers_in: set[Part | Facet] | None = None
 
     @property
     def words(self) -> frozenset[str]:
@@ -82,10 +83,12 @@ class Scope:
         """The layers of the class of which the function has the name."""
         if self.owner is None:
             return ()
-        layers = self.owner.layers.values()
         if self._named_layers is None:
             names = self.names
-            self._named_layers = tuple(layer for layer in layers if layer.attribute in names)
+            self._named_layers = tuple(layer for layer in self.owner.layers.values() if layer.attribute in names)
+        elif self._noted_layers_in is not reader():
+            _ = self.owner.layers
+        self._noted_layers_in = reader()
         return self._named_layers
 
     @property

@@ -214,7 +214,7 @@ class _Spliced(LineIndex):
         self.starts = [
             *before.starts[:first],
             *(start + at for at in LineIndex(text[start:end]).starts),
-            *map(by.__add__, before.starts[last + 1 :]),
+            *(before.starts[last + 1 :] if by == 0 else [at + by for at in before.starts[last + 1 :]]),
         ]
 
 

@@ -35,6 +35,11 @@ def is_noted() -> bool:
     return _reader.parts is not None
 
 
+def reader() -> set[Part | Facet] | None:
+    """What is noted in, if anywhere: to note once what is read again and again."""
+    return _reader.parts
+
+
 def note_in(parts: set[Part | Facet] | None) -> set[Part | Facet] | None:
     """Collect in `parts` what is read from here on; returns where it was collected before, to go back to."""
     before, _reader.parts = _reader.parts, parts
