@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import starmap
+from typing import TypeAlias
 
 from fuselight.graph.facts import facts_of
 from fuselight.graph.mentions import Function, self_parameter
@@ -178,7 +180,12 @@ class Classes:
     classes it inherits from are the same.
     """
 
-    def __init__(self, statements: list[Statement], names: Names) -> None:
+    def __init__(self, statements: Iterable[Statement], names: Names, previous: Classes | None = None) -> None:
+        """`previous` are those of an earlier version of the file."""
+        self._names = names
+        self._newest = previous._newest if previous is not None else [self]
+        """The version made last, of which the descendants of every class are."""
+        self._newest[0] = self
         self.by_node = _ByNode()
         self._by_name: dict[str, ClassInfo] = {}
         for statement in statements:
@@ -190,6 +197,36 @@ class Classes:
                 self.by_node[info.node] = info
                 if info.top_level:
                     self._by_name[info.node.name] = info
+
+    def updated(self, names: Names, replaced: Mapping[Statement, Statement]) -> Classes | None:
+        """The classes of the next version, where those of the statements that were replaced are all that changed.
+
+        None where that is not so: their names, bases or places are not what they were, or others inherit from them.
+        """
+        if names is not self._names or self._newest[0] is not self:
+            return None
+        swapped: dict[ClassInfo, ClassInfo] = {}
+        for old, new in replaced.items():
+            before = old.keep("classes kept", _Last)
+            last = new.keep("classes kept", _Last)
+            was = before.kept.infos if before.kept is not None else []
+            nodes = _class_nodes(new) if last.may_be else []
+            if len(was) != len(nodes) or not all(starmap(_is_the_same, zip(was, nodes, strict=True))):
+                return None
+            if not self._have(was):
+                return None
+            if was:
+                bases = [(info.bases, info.ancestors) for info in was]
+                infos = _made(new, names, last, nodes, bases, before.kept.local if before.kept is not None else [])
+                swapped.update(zip(was, infos, strict=True))
+        for info, later in swapped.items():
+            later.descendants.clear()
+            for ancestor in info.ancestors:
+                ancestor.descendants[ancestor.descendants.index(info)] = later
+        classes = Classes((), names, self)
+        classes.by_node.update((one.node, one) for one in (swapped.get(info, info) for info in self.by_node.values()))
+        classes._by_name = {name: swapped.get(info, info) for name, info in self._by_name.items()}
+        return classes
 
     def __iter__(self) -> Iterator[ClassInfo]:
         for info in self.by_node.values():
@@ -207,28 +244,17 @@ class Classes:
 
     def _of(self, statement: Statement, names: Names, last: _Last) -> list[ClassInfo]:
         known = last.kept
-        if known is not None and known.names is names and (not known.ancestors or self._have(known.ancestors)):
+        if known is not None and known.names is names and all(self._by_name.get(n) is one for n, one in known.local):
             return known.infos
-        nodes = statement.keep("class nodes", lambda one: list(_classes(one.body, one, True, frozenset())))
+        nodes = _class_nodes(statement)
         bases = [self._bases(node, names, hidden) for node, _, hidden in nodes]
-
-        def make(statement: Statement) -> _Kept:
-            infos = [
-                _class(node, statement, names, top_level, hidden, *found)
-                for (node, top_level, hidden), found in zip(nodes, bases, strict=True)
-            ]
-            return _Kept(names, bases, infos)
-
-        kept = statement.keep("classes", make, lambda kept: kept.names is names and kept.bases == bases)
-        last.kept = kept
-        return kept.infos
+        local = [(root, self._by_name.get(root)) for node, _, hidden in nodes for root in _local(node, names, hidden)]
+        return _made(statement, names, last, nodes, bases, local)
 
     def _have(self, infos: list[ClassInfo]) -> bool:
         return all(self.by_node.get(info.node) is info for info in infos)
 
-    def _bases(
-        self, node: ast.ClassDef, names: Names, hidden: frozenset[str]
-    ) -> tuple[tuple[str | None, ...], tuple[ClassInfo, ...]]:
+    def _bases(self, node: ast.ClassDef, names: Names, hidden: frozenset[str]) -> _Bases:
         outside: list[str | None] = []
         ancestors: list[ClassInfo] = []
         for base in node.bases:
@@ -256,17 +282,20 @@ class Classes:
         return origin + dot + rest, None
 
 
+_Bases: TypeAlias = tuple[tuple[str | None, ...], tuple[ClassInfo, ...]]
+"""As `ClassInfo.bases`, and `ClassInfo.ancestors`."""
+_Local: TypeAlias = list[tuple[str, ClassInfo | None]]
+"""The bases by names of the file's own classes, each with the class of that name that stands above; None for none."""
+_ClassNode: TypeAlias = tuple[ast.ClassDef, bool, frozenset[str]]
+"""A class, whether it stands at the top, and the names that functions around it bind."""
+
+
 @dataclass(slots=True, eq=False)
 class _Kept:
     names: Names
-    bases: list[tuple[tuple[str | None, ...], tuple[ClassInfo, ...]]]
+    bases: list[_Bases]
+    local: _Local
     infos: list[ClassInfo]
-    ancestors: list[ClassInfo] = field(init=False)
-    """The classes of other statements that these inherit from."""
-
-    def __post_init__(self) -> None:
-        found = dict.fromkeys(ancestor for info in self.infos for ancestor in info.ancestors)
-        self.ancestors = [one for one in found if one not in self.infos]
 
 
 class _Last:
@@ -277,6 +306,45 @@ class _Last:
     def __init__(self, statement: Statement) -> None:
         self.may_be = statement.may_hold("class")
         self.kept: _Kept | None = None
+
+
+def _class_nodes(statement: Statement) -> list[_ClassNode]:
+    return statement.keep("class nodes", lambda one: list(_classes(one.body, one, True, frozenset())))
+
+
+def _made(
+    statement: Statement, names: Names, last: _Last, nodes: list[_ClassNode], bases: list[_Bases], local: _Local
+) -> list[ClassInfo]:
+    """The classes of a statement, with these bases."""
+
+    def make(statement: Statement) -> _Kept:
+        infos = [
+            _class(node, statement, names, top_level, hidden, *found)
+            for (node, top_level, hidden), found in zip(nodes, bases, strict=True)
+        ]
+        return _Kept(names, bases, local, infos)
+
+    last.kept = statement.keep("classes", make, lambda kept: kept.names is names and kept.bases == bases)
+    last.kept.local = local
+    return last.kept.infos
+
+
+def _local(node: ast.ClassDef, names: Names, hidden: frozenset[str]) -> Iterator[str]:
+    for base in node.bases:
+        root = base.value if isinstance(base, ast.Subscript) else base
+        if isinstance(root, ast.Name) and root.id not in hidden and names.local_class(root.id) is not None:
+            yield root.id
+
+
+def _is_the_same(info: ClassInfo, later: _ClassNode) -> bool:
+    """Whether a class from which no other inherits has its name, its bases and its place in a later version, too."""
+    node, *place = later
+    return (
+        not info.descendants
+        and [info.top_level, info.hidden] == place
+        and info.node.name == node.name
+        and [*map(ast.dump, info.node.bases)] == [*map(ast.dump, node.bases)]
+    )
 
 
 def _class(
@@ -320,7 +388,7 @@ def _outside_bases(info: ClassInfo) -> list[ast.expr]:
 
 def _classes(
     body: list[ast.stmt], statement: Statement, top_level: bool, hidden: frozenset[str]
-) -> Iterator[tuple[ast.ClassDef, bool, frozenset[str]]]:
+) -> Iterator[_ClassNode]:
     """The classes in `body`, at any depth, each with the names that functions around it bind."""
     for node in body:
         if isinstance(node, ast.ClassDef):

@@ -144,7 +144,8 @@ class Module:
         else:
             replaced = _replaced(previous.statements, self.statements, changes)
             self.names = previous.names.updated(self.statements, replaced)
-            self.classes = Classes(self.statements, self.names)
+            updated = previous.classes.updated(self.names, replaced) if replaced is not None else None
+            self.classes = updated or Classes(self.statements, self.names, previous.classes)
             self.mentions = Mentions(self.statements, previous.mentions, changes)
         self.starts = {one.statement: one.start for one in placed}
         self._once: dict[Hashable, tuple[Any, Asked]] = {}
