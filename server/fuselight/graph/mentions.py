@@ -111,7 +111,11 @@ def _has_alike(statement: Statement, word: str) -> bool:
 
     def has(statement: Statement) -> bool:
         alike = (one for one in kept_words(statement) if len(one) == len(word))
-        return any(re.fullmatch(word, one, re.IGNORECASE) for one in alike)
+        # What is no ASCII may be alike all the same: "\u017f" is an "s".
+        return any(
+            one.lower() == word if one.isascii() else re.fullmatch(word, one, re.IGNORECASE) is not None
+            for one in alike
+        )
 
     return statement.keep(f"{word} in any case", has)
 

@@ -16,7 +16,7 @@ from fuselight.fusions.pages import page_of
 from fuselight.lsp import configuration, warmup
 from fuselight.lsp.client import Client
 from fuselight.lsp.documents import Document, Positions, range_of
-from fuselight.lsp.transport import Plain, table
+from fuselight.lsp.transport import Written, table
 from fuselight.lsp.work import Steps
 from fuselight.project.settings import Settings, Severity
 
@@ -40,7 +40,7 @@ class _Given:
 
     id: str
     items: list[types.Diagnostic]
-    sent: Plain | None = None
+    sent: Written | None = None
 
 
 class Results:
@@ -64,7 +64,7 @@ class Results:
             last = self._last[uri] = _Given(self.new_id(), items)
         return last.id
 
-    def report(self, uri: str, write: Callable[[object], Plain]) -> Plain:
+    def report(self, uri: str, write: Callable[[object], Written]) -> Written:
         """The diagnostics of an open document that has an id, in full; written out once, as most keys change none."""
         last = self._last[uri]
         if last.sent is None:
@@ -165,7 +165,7 @@ def clear(server: FuselightServer, uri: str) -> None:
         server.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, []))
 
 
-def pull(ls: FuselightServer, params: types.DocumentDiagnosticParams) -> types.DocumentDiagnosticReport | Plain:
+def pull(ls: FuselightServer, params: types.DocumentDiagnosticParams) -> types.DocumentDiagnosticReport | Written:
     """`textDocument/diagnostic`."""
     uri = params.text_document.uri
     if _is_asked_again(ls, uri):
@@ -178,7 +178,7 @@ def pull(ls: FuselightServer, params: types.DocumentDiagnosticParams) -> types.D
     result = ls.results.id_of(uri, all_of(ls, document))
     if result == params.previous_result_id:
         return types.RelatedUnchangedDocumentDiagnosticReport(result)
-    return ls.results.report(uri, ls.in_json)
+    return ls.results.report(uri, ls.write_out)
 
 
 def _is_asked_again(server: FuselightServer, uri: str) -> bool:

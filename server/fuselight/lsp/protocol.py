@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Generator
 from concurrent.futures import Future
@@ -22,7 +23,7 @@ from pygls.exceptions import (
 from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from fuselight.lsp.commands import COMMANDS, execute
-from fuselight.lsp.transport import Json, Plain, Undecodable, table
+from fuselight.lsp.transport import Json, Undecodable, Written, table
 from fuselight.lsp.work import Priority, Steps
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ class FuselightProtocol(LanguageServerProtocol):
         self._initialized = False
         super().__init__(server, converter)
         self._fuselight = server
-        converter.register_unstructure_hook(Plain, _as_it_is)
 
     @property
     def is_ready(self) -> bool:
@@ -150,6 +150,16 @@ class FuselightProtocol(LanguageServerProtocol):
             answer["data"] = error.data
         self._send_data({"jsonrpc": "2.0", "id": identity, "error": answer})
 
+    def write_out(self, result: object) -> Written:
+        """A result as it is sent: for one that is sent more than once."""
+        return Written(json.dumps(self._converter.unstructure(result)))
+
+    def _send_written(self, msg_id: str | int, result: Written) -> None:
+        assert self.writer is not None
+        body = f'{{"id": {json.dumps(msg_id)}, "jsonrpc": "2.0", "result": {result.json}}}'.encode(self.CHARSET)
+        header = f"Content-Length: {len(body)}\r\nContent-Type: {self.CONTENT_TYPE}; charset={self.CHARSET}\r\n\r\n"
+        self.writer.write(header.encode() + body)
+
     def _handle_request(self, msg_id: str | int, method_name: str, params: Any) -> None:
         if method_name in IN_SLICES:
             self._ctx_msg_id.set(msg_id)
@@ -169,7 +179,11 @@ class FuselightProtocol(LanguageServerProtocol):
         error = future.exception()
         if error is None:
             try:
-                self._send_response(msg_id, future.result())
+                result = future.result()
+                if isinstance(result, Written):
+                    self._send_written(msg_id, result)
+                else:
+                    self._send_response(msg_id, result)
                 return
             except BrokenPipeError:
                 raise
@@ -238,10 +252,6 @@ class FuselightProtocol(LanguageServerProtocol):
         self, params: types.DidCloseNotebookDocumentParams
     ) -> None:
         self._fuselight.notebook_closed(params.notebook_document.uri)
-
-
-def _as_it_is(plain: Plain) -> Plain:
-    return plain
 
 
 def _into(future: Future[Any], steps: Generator[None, None, Any]) -> Steps:

@@ -40,7 +40,7 @@ from fuselight.lsp.notebooks import Notebook, Notebooks
 from fuselight.lsp.project_files import ProjectFiles
 from fuselight.lsp.protocol import FuselightProtocol
 from fuselight.lsp.put_off import PutOff
-from fuselight.lsp.transport import HungUp, Inbox, Json, Plain, Writer, table
+from fuselight.lsp.transport import HungUp, Inbox, Json, Writer, Written, table
 from fuselight.lsp.work import Backlog, Priority, Steps
 from fuselight.lsp.workspace_diagnostics import WorkspaceDiagnostics
 
@@ -157,9 +157,9 @@ class FuselightServer(LanguageServer):
                 break
         return document.is_analysed(line_length)
 
-    def in_json(self, result: object) -> Plain:
-        """A result as it will be sent: for one that is sent more than once."""
-        return Plain(self.protocol._converter.unstructure(result))  # pyright: ignore[reportPrivateUsage]
+    def write_out(self, result: object) -> Written:
+        """A result as it is sent: for one that is sent more than once."""
+        return cast("FuselightProtocol", self.protocol).write_out(result)
 
     def report_server_error(self, error: Exception, source: object) -> None:
         """To the log alone: a message box for each fault is in the user's way, and recurses once output is gone."""

@@ -25,12 +25,15 @@ def table(value: object) -> dict[str, object]:
     return cast("dict[str, object]", value) if isinstance(value, dict) else {}
 
 
-class Plain(dict[str, Json]):
-    """A result of a request that is JSON already, and is sent as it is."""
-
-
 _LENGTH = re.compile(rb"content-length:[ \t]*(\d+)\s*$", re.IGNORECASE)
 _LONGEST_HEADER = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A result of a request that is written out already, as `json`."""
+
+    json: str
 
 
 @dataclass(frozen=True, slots=True)
