@@ -211,9 +211,9 @@ class Classes:
             last = new.keep("classes kept", _Last)
             was = before.kept.infos if before.kept is not None else []
             nodes = _class_nodes(new) if last.may_be else []
-            if len(was) != len(nodes) or not all(starmap(_is_the_same, zip(was, nodes, strict=True))):
+            if len(was) != len(nodes) or not self._have(was):
                 return None
-            if not self._have(was):
+            if not all(starmap(_is_the_same, zip(was, nodes, strict=True))):
                 return None
             if was:
                 bases = [(info.bases, info.ancestors) for info in was]

@@ -107,7 +107,7 @@ def _mentioned(statement: Statement) -> _Mentioned:
 
 
 def _has_alike(statement: Statement, word: str) -> bool:
-    """Whether a statement has `word` in whatever case."""
+    """Whether a statement has `word`, given in lower case, in whatever case."""
 
     def has(statement: Statement) -> bool:
         alike = (one for one in kept_words(statement) if len(one) == len(word))

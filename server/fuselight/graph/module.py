@@ -41,6 +41,7 @@ class Scope:
     _named_layers: tuple[Layer, ...] | None = None
     _applied_layers: tuple[Layer, ...] | None = None
     _noted_layers_in: set[Part | Facet] | None = None
+    """Where it was noted last that the class's layers are read."""
 
     @property
     def words(self) -> frozenset[str]:
